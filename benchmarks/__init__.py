@@ -1,0 +1,1 @@
+"""Figures for the goals: each module measures one thing and prints it."""

@@ -1,0 +1,1 @@
+"""Small general pieces (clock, ids, logging, files); they know nothing of CNET."""

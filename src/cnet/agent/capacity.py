@@ -1,0 +1,45 @@
+"""What this machine has, where the configuration does not say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import pynvml
+import structlog
+
+from cnet.config import ResourceSettings
+from cnet.model.resources import Resources, millicores
+
+log = structlog.get_logger(__name__)
+
+
+def detect(settings: ResourceSettings, data_dir: Path) -> Resources:
+    """Configured capacity, with absent keys measured: CPUs this process may use, physical memory,
+    free bytes of the file system that holds `data_dir`, and GPUs the NVIDIA driver shows."""
+    return Resources(
+        cpu=millicores(settings.cpu)
+        if settings.cpu is not None
+        else len(os.sched_getaffinity(0)) * 1000,
+        gpu=settings.gpu if settings.gpu is not None else count_gpus(),
+        memory=settings.memory
+        if settings.memory is not None
+        else int(psutil.virtual_memory().total),
+        storage=settings.storage
+        if settings.storage is not None
+        else int(psutil.disk_usage(str(data_dir)).free),
+    )
+
+
+def count_gpus() -> int:
+    """Devices NVML shows; a machine without the driver has none, which is no error."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        log.debug("no_gpus", why=str(error))
+        return 0
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    finally:
+        pynvml.nvmlShutdown()

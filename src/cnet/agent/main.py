@@ -1,0 +1,229 @@
+"""One agent from its settings to its last breath."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import structlog
+import uvicorn
+from anyio.abc import TaskStatus
+
+from cnet import config
+from cnet._support import clock, log
+from cnet._support.files import FileLock, write_atomic
+from cnet.agent.capacity import detect
+from cnet.api import create_app
+from cnet.api.context import ApiContext
+from cnet.config import Settings
+from cnet.errors import CnetError, ConfigError
+from cnet.executors.catalog import ExecutorContext, load_executors
+from cnet.executors.commands import LogLimits
+from cnet.manager import Journal, Manager
+from cnet.register import Ledger
+from cnet.supervision import Supervisor
+
+logger = structlog.get_logger(__name__)
+
+MIN_TOKEN_CHARACTERS = 16
+SHUTDOWN_S = 3
+"""Seconds that requests in flight get when the agent goes."""
+
+
+def serve(
+    overrides: Mapping[str, object],
+    config_file: Path | None,
+    *,
+    url_file: Path | None = None,
+) -> int:
+    """Run an agent until SIGTERM or SIGINT; its exit status.
+
+    Workloads keep running unless `agent.stop_workloads_on_exit`. What is wrong with the
+    configuration is one line on stderr and status 2.
+    """
+    try:
+        settings = config.load(config_file, overrides=overrides)
+        log.configure(settings.logging.level, settings.logging.format)
+        anyio.run(Agent(settings).run, url_file, backend_options={"use_uvloop": True})
+    except CnetError as error:
+        print(f"error: {error.message}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+class Agent:
+    """Builds the parts, starts them in order, and stops them in the reverse order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def run(self, url_file: Path | None = None) -> None:
+        """Run until a signal; raises ConfigError when it cannot start."""
+        data_dir = _make_data_dir(self._settings)
+        lock = FileLock(data_dir / "agent.lock")
+        if (holder := lock.acquire()) is not None:
+            raise ConfigError(
+                f"agent.data_dir: {data_dir} is in use by another agent (pid {holder})"
+            )
+        token = _token(self._settings)
+        journal = Journal(data_dir / "cnet.db")
+        listener = _listen(self._settings)
+        try:
+            journal.open()
+            await self._run(data_dir, journal, listener, token, url_file)
+        finally:
+            listener.close()
+            journal.close()
+            lock.release()
+
+    async def _run(
+        self,
+        data_dir: Path,
+        journal: Journal,
+        listener: socket.socket,
+        token: str | None,
+        url_file: Path | None,
+    ) -> None:
+        settings = self._settings
+        supervisor = Supervisor(data_dir / "runs")
+        logs = LogLimits(
+            max_bytes=settings.workload_logs.max_bytes, files=settings.workload_logs.files
+        )
+        manager = Manager(
+            node_id=_node_id(settings, journal),
+            ledger=Ledger(detect(settings.resources, data_dir)),
+            journal=journal,
+            executors=load_executors(ExecutorContext(supervisor=supervisor, logs=logs)),
+            keep_ended=settings.agent.keep_ended,
+        )
+        context = ApiContext(manager=manager, labels=settings.agent.labels, started_at=clock.now())
+        app = create_app(context, token=token, max_body_bytes=settings.agent.max_body_bytes)
+        server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=SHUTDOWN_S,
+            )
+        )
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with anyio.create_task_group() as outer:
+                await outer.start(supervisor.run, name="supervisor")
+                await self._sweep(supervisor, journal)
+                async with anyio.create_task_group() as group:
+                    await group.start(manager.run, name="manager")
+                    await group.start(server.run, listener, name="http")
+                    self._announce(manager.node_id, listener, url_file)
+                    async for number in signals:
+                        logger.info("stopping", signal=signal.Signals(number).name)
+                        break
+                    if settings.agent.stop_workloads_on_exit:
+                        await manager.stop_all()
+                    context.closing.set()
+                    await server.stop()
+                    group.cancel_scope.cancel()
+                outer.cancel_scope.cancel()
+
+    async def _sweep(self, supervisor: Supervisor, journal: Journal) -> None:
+        """Runs that the journal does not know were never acknowledged, or were deleted."""
+        known = {record.id for record in journal.load()}
+        removed = await anyio.to_thread.run_sync(supervisor.sweep, known)
+        if removed:
+            logger.warning("swept", workload_ids=removed)
+
+    def _announce(self, node_id: str, listener: socket.socket, url_file: Path | None) -> None:
+        host, port = listener.getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
+        url = f"http://{host}:{port}"
+        print(f"cnet agent {node_id} listening on {url}", flush=True)  # noqa: T201
+        if url_file is not None:
+            write_atomic(url_file, f"{url}\n".encode(), durable=False)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn inside our task group: it neither catches signals nor ends the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def run(  # type: ignore[override]
+        self, listener: socket.socket, *, task_status: TaskStatus[None]
+    ) -> None:
+        self._ended = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._tell_started, task_status)
+            await self.serve(sockets=[listener])
+            group.cancel_scope.cancel()
+        self._ended.set()
+
+    async def _tell_started(self, task_status: TaskStatus[None]) -> None:
+        while not self.started:  # noqa: ASYNC110  uvicorn offers a flag, no event
+            await anyio.sleep(0.002)
+        task_status.started()
+
+    async def stop(self) -> None:
+        """Finish what is in flight, bounded by the grace of the configuration."""
+        self.should_exit = True
+        await self._ended.wait()
+
+
+def _make_data_dir(settings: Settings) -> Path:
+    data_dir = settings.data_dir
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"agent.data_dir: {data_dir}: {error.strerror}") from error
+    return data_dir
+
+
+def _node_id(settings: Settings, journal: Journal) -> str:
+    """The configured name, else the one this data directory has had since its first start."""
+    if settings.agent.node_id is not None:
+        return settings.agent.node_id
+    node_id = journal.meta("node_id")
+    if node_id is None:
+        node_id = f"{socket.gethostname()}-{int(clock.now())}"
+        journal.set_meta("node_id", node_id)
+    return node_id
+
+
+def _token(settings: Settings) -> str | None:
+    """The token every request must carry, or None on loopback."""
+    if settings.is_loopback:
+        return None
+    path = settings.token_file
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"agent.address: {settings.agent.address} can be reached from other machines, so every "
+            f"request must carry a token, and {path} holds none ({error.strerror}); "
+            "run `cnet init` to make one, or set agent.address to 127.0.0.1"
+        ) from None
+    if path.stat().st_mode & 0o077:
+        raise ConfigError(f"agent.auth.token_file: {path} is readable by others; chmod 600 it")
+    if len(token) < MIN_TOKEN_CHARACTERS:
+        raise ConfigError(
+            f"agent.auth.token_file: the token in {path} is shorter than {MIN_TOKEN_CHARACTERS} "
+            "characters; run `cnet init --force`"
+        )
+    return token
+
+
+def _listen(settings: Settings) -> socket.socket:
+    address, port = settings.agent.address, settings.agent.port
+    try:
+        family, _, _, _, target = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(target[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(f"agent.address: cannot listen on {address}:{port}: {error}") from error

@@ -1,0 +1,115 @@
+"""Who may speak to the agent: the submit route runs commands, so nothing gets past this unasked.
+
+Beyond loopback every request needs the token. On loopback none is needed, but browsers are kept
+from being used against their owner: the Host must be a loopback name of this agent (no DNS
+rebinding) and an Origin, if there is one, must be the agent's own (no post from another site).
+"""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cnet.api.errors import error_response
+from cnet.config import LOOPBACK_NAMES, is_loopback
+from cnet.errors import AuthError, CnetError, ForbiddenError, TooLargeError
+
+OPEN_PATHS = frozenset({"/api/health"})
+"""Answered to anyone who can reach the agent: load balancers and monitors carry no token."""
+
+
+class Guard:
+    """ASGI middleware; `token` is required of every request when it is not None."""
+
+    def __init__(self, app: ASGIApp, *, token: str | None, max_body_bytes: int) -> None:
+        self._app = app
+        self._token = token.encode() if token is not None else None
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or hand on with the body counted."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        error = self._refusal(scope["path"], headers) or self._too_large(headers)
+        if error is not None:
+            await error_response(error)(scope, receive, send)
+            return
+        counted = _Counted(receive, self._max_body_bytes)
+        await self._app(scope, counted.receive, send)
+
+    def _refusal(self, path: str, headers: dict[bytes, bytes]) -> CnetError | None:
+        host = headers.get(b"host", b"").decode("latin-1")
+        origin = headers.get(b"origin")
+        if origin is not None and not _same_origin(origin.decode("latin-1"), host):
+            return ForbiddenError(
+                f"Origin: {origin.decode('latin-1')!r} is not this agent; requests from pages of "
+                "other sites are refused"
+            )
+        if self._token is not None:
+            if path in OPEN_PATHS or self._has_token(headers):
+                return None
+            return AuthError(
+                "Authorization: a bearer token is needed here; `cnet init` made it on the agent's "
+                "machine, CNET_TOKEN hands it to the command line"
+            )
+        if not _is_loopback_host(host):
+            return ForbiddenError(
+                f"Host: {host!r} is not a loopback name of this agent; allowed: "
+                + ", ".join(sorted(LOOPBACK_NAMES))
+            )
+        return None
+
+    def _has_token(self, headers: dict[bytes, bytes]) -> bool:
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        return (
+            self._token is not None
+            and scheme.lower() == b"bearer"
+            and hmac.compare_digest(given.strip(), self._token)
+        )
+
+    def _too_large(self, headers: dict[bytes, bytes]) -> CnetError | None:
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            return _too_large(self._max_body_bytes)
+        return None
+
+
+class _Counted:
+    """A `receive` that raises TooLargeError once the body is over the limit."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._seen = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._seen += len(message.get("body", b""))
+            if self._seen > self._limit:
+                raise _too_large(self._limit)
+        return message
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"body: larger than {limit} bytes (agent.max_body_bytes)")
+
+
+def _is_loopback_host(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return False
+    return name is not None and is_loopback(name)
+
+
+def _same_origin(origin: str, host: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and parts.netloc.lower() == host.lower() != ""

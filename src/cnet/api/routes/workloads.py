@@ -1,0 +1,260 @@
+"""`/api/workloads`: submit, look, stop, restart, delete, logs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import islice
+from typing import Annotated, Any
+
+import anyio.to_thread
+import orjson
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import ValidationError
+from starlette.responses import Response, StreamingResponse
+
+from cnet._support.clock import now, rfc3339
+from cnet.api import render, schemas
+from cnet.api.context import Context
+from cnet.api.errors import json_response
+from cnet.errors import MalformedError, MediaTypeError, SpecError
+from cnet.manager import Manager, Workload
+from cnet.manager.admission import field_error
+from cnet.model.lifecycle import WIRE_STATUSES, Phase, wire_status
+from cnet.model.workload import WorkloadSpec, WorkloadStatus
+from cnet.supervision import follow, tail
+
+router = APIRouter(prefix="/api/workloads", tags=["workloads"])
+
+MAX_PAGE = 1_000
+MAX_LOG_BYTES = 8 * 1024 * 1024
+"""of one answer with `lines`; a stream has no bound"""
+
+WorkloadId = Annotated[str, Path(max_length=64, description="id of a workload")]
+Wait = Annotated[bool, Query(description="false: answer as soon as the wish is durable")]
+
+_SUBMIT_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": WorkloadSpec.model_json_schema(
+                    ref_template="#/components/schemas/{model}"
+                ),
+                "example": {
+                    "name": "test-process",
+                    "type": "process",
+                    "requirements": {"cpu": 1.0, "memory": 536870912},
+                    "config": {"command": "sleep", "args": ["60"]},
+                },
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Submit a workload",
+    openapi_extra=_SUBMIT_BODY,
+    responses={
+        201: {"model": schemas.WorkloadBody},
+        200: {"model": schemas.WorkloadBody, "description": "Accepted before under this id"},
+        **schemas.errors(400, 409, 413, 415, 422, 507),
+    },
+)
+async def submit(request: Request, context: Context, wait: Wait = True) -> Response:
+    """Accept a workload and place it. It is durable before this is answered.
+
+    A process is answered when it runs, a service when it is ready or has failed to become so; one
+    for which there is no room now waits as `pending` (`"queue": false` asks for 409 instead).
+    """
+    spec = await _parse_spec(request)
+    workload, new = await context.manager.submit(spec)
+    if wait:
+        await workload.until(_settled)
+    body = render.workload(workload, context.manager.node_id)
+    return json_response(body, status=201 if new else 200)
+
+
+async def _parse_spec(request: Request) -> WorkloadSpec:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        given = media_type or "none"
+        raise MediaTypeError(f"Content-Type: {given!r} is not taken here; use application/json")
+    try:
+        document = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise MalformedError(f"body: not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise SpecError("body: must be a JSON object", field="body")
+    try:
+        return WorkloadSpec.model_validate(document)
+    except ValidationError as error:
+        raise field_error(error) from None
+
+
+def _settled(status: WorkloadStatus) -> bool:
+    return status.phase not in {Phase.STARTING, Phase.STOPPING}
+
+
+@router.get(
+    "",
+    summary="List workloads",
+    responses={200: {"model": schemas.WorkloadList}, **schemas.errors(422)},
+)
+async def list_workloads(
+    context: Context,
+    status: Annotated[str | None, Query(description="one of the five")] = None,
+    kind: Annotated[str | None, Query(alias="type")] = None,
+    name: Annotated[str | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+) -> Response:
+    """Oldest first, a page at a time."""
+    if status is not None and status not in WIRE_STATUSES:
+        raise SpecError(
+            f"status: {status!r} is not one of {', '.join(WIRE_STATUSES)}", field="status"
+        )
+    matching = (
+        workload
+        for workload in _after(context.manager, cursor)
+        if (status is None or wire_status(workload.status.phase) == status)
+        and (kind is None or workload.spec.type == kind)
+        and (name is None or workload.spec.name == name)
+    )
+    page = list(islice(matching, limit + 1))
+    more = len(page) > limit
+    shown = [render.workload(item, context.manager.node_id) for item in page[:limit]]
+    return json_response(
+        {
+            "workloads": shown,
+            "count": len(shown),
+            "next_cursor": page[limit - 1].id if more else None,
+        }
+    )
+
+
+def _after(manager: Manager, cursor: str | None) -> list[Workload]:
+    """Workloads behind the one the cursor names; a deleted one ends the walk with an error."""
+    everything = list(manager.workloads())
+    if cursor is None:
+        return everything
+    for index, workload in enumerate(everything):
+        if workload.id == cursor:
+            return everything[index + 1 :]
+    raise SpecError("cursor: that workload is gone; start again without one", field="cursor")
+
+
+@router.get(
+    "/{workload_id}",
+    summary="Look at a workload",
+    responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404)},
+)
+async def get_workload(workload_id: WorkloadId, context: Context) -> Response:
+    """How it stands."""
+    workload = context.manager.get(workload_id)
+    return json_response(render.workload(workload, context.manager.node_id))
+
+
+@router.post(
+    "/{workload_id}/stop",
+    summary="Stop a workload",
+    responses={200: {"model": schemas.StopBody}, **schemas.errors(404, 409, 507)},
+)
+async def stop(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
+    """SIGTERM, then SIGKILL after `stop_grace_s`; answered when all its processes are gone."""
+    workload = await context.manager.stop(workload_id)
+    if wait:
+        await workload.until(lambda status: status.is_terminal)
+    body = render.workload(workload, context.manager.node_id)
+    return json_response({"message": f"workload {workload_id} stopped", "workload": body})
+
+
+@router.post(
+    "/{workload_id}/restart",
+    summary="Restart a workload",
+    responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404, 409, 507)},
+)
+async def restart(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
+    """End the present run, if there is one, and start another."""
+    workload = await context.manager.restart(workload_id)
+    if wait:
+        await workload.until(_settled)
+    return json_response(render.workload(workload, context.manager.node_id))
+
+
+@router.delete(
+    "/{workload_id}",
+    summary="Delete a workload",
+    responses={200: {"model": schemas.MessageBody}, **schemas.errors(404, 409, 507)},
+)
+async def delete(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
+    """Stop it first if need be, then forget it with its logs."""
+    workload = await context.manager.delete(workload_id)
+    if wait:
+        await workload.forgotten.wait()
+    return json_response({"message": f"workload {workload_id} deleted"})
+
+
+@router.get(
+    "/{workload_id}/usage",
+    summary="What a run uses now",
+    responses={200: {"model": schemas.UsageBody}, **schemas.errors(404, 409)},
+)
+async def usage(workload_id: WorkloadId, context: Context) -> Response:
+    """CPU seconds and resident memory of all its processes."""
+    used = await context.manager.usage(workload_id)
+    return json_response(
+        {
+            "cpu_s": used.cpu_s,
+            "rss_bytes": used.rss_bytes,
+            "processes": used.processes,
+            "at": rfc3339(now()),
+        }
+    )
+
+
+@router.get(
+    "/{workload_id}/logs",
+    summary="Read a workload's output",
+    responses={
+        200: {
+            "model": schemas.LogsBody,
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "description": "With `follow`, a text stream that ends when the workload has",
+        },
+        **schemas.errors(404, 422),
+    },
+)
+async def logs(
+    workload_id: WorkloadId,
+    context: Context,
+    lines: Annotated[str, Query(description="from the end; 0 or less: all there is")] = "100",
+    follow_on: Annotated[bool, Query(alias="follow")] = False,
+) -> Response:
+    """stdout and stderr together, of all runs, as far as rotation has kept them."""
+    workload = context.manager.get(workload_id)
+    keeper = context.manager.keeper_of_logs(workload)
+    wanted = _line_count(lines)
+    if keeper is None:
+        return json_response({"logs": [], "count": 0})
+    path = keeper.log_path(workload_id)
+    if follow_on:
+
+        def done() -> bool:
+            return workload.status.is_terminal or context.closing.is_set()
+
+        stream: AsyncIterator[bytes] = follow(path, wanted, done)
+        return StreamingResponse(stream, media_type="text/plain; charset=utf-8")
+    found = await anyio.to_thread.run_sync(tail, path, wanted, MAX_LOG_BYTES)
+    answer: dict[str, Any] = {"logs": found, "count": len(found)}
+    return json_response(answer)
+
+
+def _line_count(text: str) -> int:
+    """The number, 100 where it is none (as the original answered), 0 for all."""
+    try:
+        return max(0, int(text))
+    except ValueError:
+        return 100

@@ -1,0 +1,162 @@
+"""Shapes of the answers, for the OpenAPI document only; `render` makes the answers themselves."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["pending", "running", "completed", "failed", "stopped"]
+
+
+class ErrorBody(BaseModel):
+    """Every error of the API."""
+
+    model_config = ConfigDict(extra="allow")
+
+    error: str = Field(description="a stable word", examples=["invalid_field"])
+    details: str = Field(description="a sentence that names the field and what is allowed")
+
+
+class ResourcesBody(BaseModel):
+    """Amounts of the four resources."""
+
+    cpu: float = Field(description="cores")
+    gpu: int = Field(description="devices")
+    memory: int = Field(description="bytes")
+    storage: int = Field(description="bytes")
+
+
+class WorkloadBody(BaseModel):
+    """A workload; fields of its kind's config stand beside these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    name: str
+    type: str
+    status: Status
+    status_reason: str | None = Field(description="a stable word")
+    status_detail: str | None = Field(description="a sentence")
+    desired: Literal["running", "stopped", "deleted"]
+    requirements: ResourcesBody
+    config: dict[str, Any]
+    metadata: dict[str, Any] = Field(description="the config again, where older clients look")
+    labels: dict[str, str]
+    node_id: str
+    attempt: int = Field(description="number of the present or last run")
+    restarts: int = Field(description="runs that the restart policy added")
+    limits: dict[str, str] = Field(description="how each limit is enforced")
+    gpu_devices: list[int]
+    endpoint: str | None = Field(None, description="where a service answers")
+    process_pid: int | None = None
+    pid: int | None = None
+    exit_code: int | None = Field(None, description="once ended; -1 when a signal ended it")
+    exit_signal: str | None = None
+    log_tail: list[str] = Field(default_factory=list, description="last lines, where it failed")
+    created_at: str
+    updated_at: str
+    started_at: str | None = None
+    ended_at: str | None = None
+
+
+class WorkloadList(BaseModel):
+    """A page of workloads, oldest first."""
+
+    workloads: list[WorkloadBody]
+    count: int
+    next_cursor: str | None = Field(description="null at the end")
+
+
+class MessageBody(BaseModel):
+    """That something was done."""
+
+    message: str
+
+
+class StopBody(MessageBody):
+    """That a workload was stopped, and how it stands now."""
+
+    workload: WorkloadBody
+
+
+class LogsBody(BaseModel):
+    """Lines of a log, oldest first."""
+
+    logs: list[str]
+    count: int
+
+
+class UsageBody(BaseModel):
+    """What a run uses now, all its processes together."""
+
+    cpu_s: float = Field(description="CPU seconds so far")
+    rss_bytes: int
+    processes: int
+    at: str
+
+
+class NodeBody(BaseModel):
+    """A node and its room."""
+
+    model_config = ConfigDict(extra="allow")
+
+    node_id: str
+    node_type: Literal["local", "child", "peer", "parent"]
+    total: ResourcesBody
+    available: ResourcesBody
+    used: ResourcesBody
+    last_updated: str
+    status: Literal["active", "unreachable", "draining"]
+    address: str
+    metadata: dict[str, str]
+
+
+class ResourcesAnswer(BaseModel):
+    """The local node, wrapped."""
+
+    resources: NodeBody
+
+
+class LocalResources(BaseModel):
+    """Room of the local node."""
+
+    total: ResourcesBody
+    available: ResourcesBody
+    used: ResourcesBody
+
+
+class StatsBody(BaseModel):
+    """Counts for dashboards."""
+
+    local_resources: LocalResources
+    child_nodes_count: int
+    peer_nodes_count: int
+    workloads_count: int
+    workloads_by_status: dict[str, int]
+
+
+class NodesBody(BaseModel):
+    """Every node known here."""
+
+    node_id: str
+    nodes: list[NodeBody]
+    count: int
+    parent: NodeBody | None
+    children: list[NodeBody]
+    peers: list[NodeBody]
+    total: int
+
+
+class HealthBody(BaseModel):
+    """That the agent answers."""
+
+    status: Literal["healthy"]
+    message: str
+    node_id: str
+    version: str
+
+
+def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route for the error codes it may answer."""
+    return {code: {"model": ErrorBody} for code in (*codes, 401, 403)}

@@ -1,0 +1,238 @@
+"""The agent's settings: a YAML file, environment variables `CNET_AGENT__PORT`, then overrides.
+
+Every default stands here with its unit. A key that is not known is an error that names it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cnet.errors import ConfigError
+from cnet.model.resources import MIB
+
+ENV_PREFIX = "CNET_"
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AuthSettings(_Section):
+    """Credentials that requests must carry when the agent listens beyond loopback."""
+
+    token_file: Path | None = Field(None, description="default: what `cnet init` wrote")
+
+
+class AgentSettings(_Section):
+    """Who and where this agent is."""
+
+    node_id: str | None = Field(None, min_length=1, max_length=128, pattern=r"^[^\s/]+$")
+    address: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535, description="0: a free one")
+    data_dir: Path | None = Field(None, description="default: per user and node")
+    labels: dict[str, str] = Field(default_factory=dict)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    stop_workloads_on_exit: bool = False
+    keep_ended: int = Field(10_000, ge=0, description="ended workloads kept for `cnet ps -a`")
+    max_body_bytes: int = Field(1 * MIB, ge=1024, description="of a request to the API")
+
+
+class ResourceSettings(_Section):
+    """Capacity; a key that is absent is detected."""
+
+    cpu: float | None = Field(None, ge=0, le=1_000_000, allow_inf_nan=False, description="cores")
+    gpu: int | None = Field(None, ge=0, le=1024, description="devices")
+    memory: int | None = Field(None, ge=0, le=2**62, description="bytes")
+    storage: int | None = Field(None, ge=0, le=2**62, description="bytes")
+
+
+class ParentSettings(_Section):
+    """The agent above this one."""
+
+    enabled: bool = False
+    address: str | None = None
+
+
+class PeersSettings(_Section):
+    """Agents beside this one."""
+
+    enabled: bool = False
+    addresses: list[str] = Field(default_factory=list)
+
+
+class LoggingSettings(_Section):
+    """The agent's own log, on stderr."""
+
+    level: Literal["debug", "info", "warn", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class LogFileSettings(_Section):
+    """Logs of workloads."""
+
+    max_bytes: int = Field(10 * MIB, ge=4096, description="of one file, then it is rotated")
+    files: int = Field(2, ge=1, le=100, description="kept per workload, the present one included")
+
+
+class SqliteSettings(_Section):
+    """Keys of the seeds' configuration files."""
+
+    db_path: Path | None = None
+    data_path: Path | None = None
+
+
+class StorageSettings(_Section):
+    """Where data objects live; read by the data workloads once they are there."""
+
+    type: Literal["sqlite"] = "sqlite"
+    sqlite: SqliteSettings = Field(default_factory=SqliteSettings)
+
+
+class Settings(_Section):
+    """All of it."""
+
+    agent: AgentSettings = Field(default_factory=AgentSettings)
+    resources: ResourceSettings = Field(default_factory=ResourceSettings)
+    parent: ParentSettings = Field(default_factory=ParentSettings)
+    peers: PeersSettings = Field(default_factory=PeersSettings)
+    logging: LoggingSettings = Field(default_factory=LoggingSettings)
+    workload_logs: LogFileSettings = Field(default_factory=LogFileSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the agent."""
+        return is_loopback(self.agent.address)
+
+    @property
+    def data_dir(self) -> Path:
+        """Where this node's state, logs and run directories are."""
+        if self.agent.data_dir is not None:
+            return self.agent.data_dir.expanduser().absolute()
+        name = self.agent.node_id or f"{socket.gethostname()}-{self.agent.port}"
+        return _xdg("XDG_STATE_HOME", ".local/state") / "cnet" / name
+
+    @property
+    def token_file(self) -> Path:
+        """Where the token is that requests must carry."""
+        return self.agent.auth.token_file or default_token_file()
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address to listen on can be reached from this machine only."""
+    if address in LOOPBACK_NAMES:
+        return True
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def default_token_file() -> Path:
+    """Where `cnet init` puts the token and the command line finds it."""
+    return _xdg("XDG_CONFIG_HOME", ".config") / "cnet" / "token"
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    base = os.environ.get(variable)
+    return Path(base) if base else Path.home() / fallback
+
+
+def load(
+    path: Path | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """Settings from a file, then the environment, then dotted overrides; the later ones win.
+
+    Raises ConfigError that names the key and what is allowed.
+    """
+    tree = _read_yaml(path) if path is not None else {}
+    for name, text in sorted((os.environ if env is None else env).items()):
+        if name.startswith(ENV_PREFIX) and "__" in name:
+            _set(tree, name[len(ENV_PREFIX) :].lower().split("__"), _parse(name, text))
+    for dotted, value in (overrides or {}).items():
+        _set(tree, dotted.split("."), value)
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_in_words(error, path)) from None
+    _require_supported(settings)
+    return settings
+
+
+def _require_supported(settings: Settings) -> None:
+    for section, enabled in (
+        ("parent", settings.parent.enabled),
+        ("peers", settings.peers.enabled),
+    ):
+        if enabled:
+            raise ConfigError(
+                f"{section}.enabled: links between agents are not in this version; set it to false"
+            )
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: the top level must be a mapping of sections")
+    return tree
+
+
+def _parse(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: not a YAML value: {error}") from error
+
+
+def _set(tree: dict[str, Any], keys: list[str], value: object) -> None:
+    for key in keys[:-1]:
+        below = tree.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"{'.'.join(keys)}: {key} is not a section")
+        tree = below
+    tree[keys[-1]] = value
+
+
+def _in_words(error: ValidationError, path: Path | None) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            allowed = _keys_beside(problem["loc"][:-1])
+            close = get_close_matches(str(problem["loc"][-1]), allowed, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(allowed)}"
+            lines.append(f"{key}: unknown key; {hint}")
+        else:
+            lines.append(f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}")
+    where = f"{path}: " if path is not None else ""
+    return where + "; ".join(lines)
+
+
+def _keys_beside(location: Iterable[int | str]) -> list[str]:
+    section: type[BaseModel] = Settings
+    for part in location:
+        annotation = section.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return sorted(section.model_fields)

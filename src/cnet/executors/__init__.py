@@ -1,0 +1,1 @@
+"""How to run each kind of workload. `base` is the contract, `catalog` finds the executors."""

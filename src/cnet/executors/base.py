@@ -1,0 +1,142 @@
+"""The contract of an executor, as promises to whoever implements one.
+
+An executor knows how to start one kind of workload and how to find it again; it keeps no state of
+its own about workloads, takes no quota and decides no restarts: that is the manager's. What it can
+do beyond starting (serve an endpoint, keep logs) are small protocols asked for with `isinstance`.
+`cnet.testing.executor_contract` is the suite that every executor passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel
+
+from cnet.model.workload import WorkloadSpec
+from cnet.supervision import RunExit, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """All that an executor is told about one run of a workload."""
+
+    workload_id: str
+    attempt: int
+    """number of the run, from 1; (workload_id, attempt) is never started twice"""
+    spec: WorkloadSpec
+    config: Any
+    """`spec.config` as an instance of the executor's `config_model`"""
+    node_id: str
+    gpu_devices: tuple[int, ...] = ()
+    port: int | None = None
+
+    @property
+    def run_id(self) -> str:
+        """Names the run on this node."""
+        return f"{self.workload_id}.{self.attempt}"
+
+
+class Run(Protocol):
+    """One started run. Several tasks may wait for it; none of them owns it."""
+
+    @property
+    def pid(self) -> int | None:
+        """The main process on this machine, where there is one."""
+        ...
+
+    @property
+    def started_at(self) -> float:
+        """Unix seconds."""
+        ...
+
+    @property
+    def limits(self) -> Mapping[str, str]:
+        """How each limit is enforced: `{"memory": "cgroup_v2"}`."""
+        ...
+
+    async def wait(self) -> RunExit:
+        """Block until nothing of the run is left; cancelling the wait leaves the run alone."""
+        ...
+
+    async def stop(self, *, grace_s: float | None = None) -> None:
+        """Ask it to end, and have it killed after `grace_s` seconds; returns without waiting.
+
+        Harmless when repeated or when the run has ended. Once asked, the end comes about even when
+        the agent dies.
+        """
+        ...
+
+    def usage(self) -> Usage:
+        """What the whole run uses now. Called in a worker thread; may raise ProcessLookupError."""
+        ...
+
+
+class Executor(Protocol):
+    """How one kind of workload is run on this node."""
+
+    @property
+    def kind(self) -> str:
+        """The `type` of the workloads it runs."""
+        ...
+
+    @property
+    def config_model(self) -> type[BaseModel]:
+        """What `config` must look like; unknown fields should be refused."""
+        ...
+
+    async def prepare(self, config: Any) -> None:
+        """Check what only this machine can tell (a file that must exist), before acceptance.
+
+        Raises SpecError naming the field. Must not change anything: it may be all that happens.
+        """
+        ...
+
+    async def start(self, task: Task) -> Run:
+        """Start the run; return when the program itself has been entered.
+
+        Called at most once per (workload, attempt) unless `attach` answered None in between.
+        Raises ExecutionError when it cannot be started; nothing may be left then. If the agent dies
+        anywhere in here, `attach` must be able to tell what came of it.
+        """
+        ...
+
+    async def attach(self, task: Task) -> Run | RunExit | None:
+        """After a restart of the agent: the run, or how it ended, or None when it never started."""
+        ...
+
+    async def remove(self, workload_id: str) -> None:
+        """Remove all traces of an ended workload (logs, directories); harmless when repeated."""
+        ...
+
+
+@runtime_checkable
+class ServesEndpoint(Protocol):
+    """An executor whose runs answer HTTP."""
+
+    def wanted_port(self, config: Any) -> int:
+        """The TCP port the user asked for; 0 where the agent picks one."""
+        ...
+
+    def host(self, config: Any) -> str:
+        """The address to listen on."""
+        ...
+
+    def endpoint(self, task: Task) -> str:
+        """Where clients reach it: `http://localhost:9001`."""
+        ...
+
+    async def probe(self, task: Task, timeout_s: float) -> None:
+        """Return when this very run answers well; raise ExecutionError saying why it does not."""
+        ...
+
+
+@runtime_checkable
+class KeepsLogs(Protocol):
+    """An executor whose runs leave their output in a rotated set of files."""
+
+    def log_path(self, workload_id: str) -> Path:
+        """The newest of the files; it may not exist yet."""
+        ...

@@ -1,0 +1,59 @@
+"""Which executors there are: the built-in ones and those of the entry points `cnet.executors`.
+
+An entry point names a callable `(ExecutorContext) -> Executor`. Two executors of one kind are an
+error at start, not a silent choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+
+from cnet.errors import ConfigError
+from cnet.executors.base import Executor
+from cnet.executors.commands import LogLimits
+from cnet.executors.inference import MlModelExecutor, OpenCvExecutor
+from cnet.executors.process import ProcessExecutor
+from cnet.supervision import Supervisor
+
+GROUP = "cnet.executors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorContext:
+    """What an agent offers to its executors."""
+
+    supervisor: Supervisor
+    logs: LogLimits
+
+
+ExecutorFactory = Callable[[ExecutorContext], Executor]
+
+BUILT_IN: tuple[ExecutorFactory, ...] = (
+    lambda context: ProcessExecutor(context.supervisor, context.logs),
+    lambda context: MlModelExecutor(context.supervisor, context.logs),
+    lambda context: OpenCvExecutor(context.supervisor, context.logs),
+)
+
+
+def load_executors(
+    context: ExecutorContext, plugins: Iterable[EntryPoint] | None = None
+) -> Mapping[str, Executor]:
+    """Executors by kind. Raises ConfigError naming the plug-in that clashes or does not load."""
+    executors: dict[str, Executor] = {}
+    for factory in BUILT_IN:
+        executor = factory(context)
+        executors[executor.kind] = executor
+    for plugin in entry_points(group=GROUP) if plugins is None else plugins:
+        try:
+            executor = plugin.load()(context)
+        except Exception as error:
+            raise ConfigError(f"executor plug-in {plugin.value} does not load: {error}") from error
+        if executor.kind in executors:
+            raise ConfigError(
+                f"executor plug-in {plugin.value}: there is an executor of kind "
+                f"{executor.kind!r} already"
+            )
+        executors[executor.kind] = executor
+    return executors

@@ -1,0 +1,124 @@
+"""`mlmodel` and `opencv`: a model served by the program `cnet-inference`."""
+
+from __future__ import annotations
+
+import sys
+from math import ceil
+from typing import Literal, Self
+
+import anyio
+from pydantic import Field, model_validator
+
+from cnet.errors import SpecError
+from cnet.executors.base import Task
+from cnet.executors.commands import Command
+from cnet.executors.services import ServiceConfig, ServiceExecutor
+
+MODEL_TYPES = ("yolo",)
+"""Model types that `cnet-inference` has a runtime for."""
+
+
+class MlModelConfig(ServiceConfig):
+    """`config` of an mlmodel."""
+
+    model_type: str | None = Field(None, max_length=64, description="yolo")
+    model_path: str = Field(min_length=1, max_length=4096, description="a file on the node")
+    framework: str | None = Field(None, max_length=64)
+    labels: list[str] | None = Field(
+        None, max_length=10_000, description="names of the classes; default: those in the model"
+    )
+    confidence: float = Field(0.5, gt=0, le=1, description="default threshold of /predict")
+    iou_threshold: float = Field(0.4, gt=0, le=1, description="default threshold of /predict")
+
+    @model_validator(mode="after")
+    def _known_type(self) -> Self:
+        implied = {"scikit-learn": "sklearn"}.get(self.framework or "", self.framework)
+        model_type = self.model_type or implied
+        if model_type not in MODEL_TYPES:
+            asked = "is missing" if model_type is None else f"{model_type!r} cannot be served"
+            raise ValueError(f"model_type {asked}; allowed: {', '.join(MODEL_TYPES)}")
+        if self.labels and any("," in label or not label for label in self.labels):
+            raise ValueError("labels must not be empty nor contain a comma")
+        return self
+
+
+class OpenCvConfig(ServiceConfig):
+    """`config` of an opencv service."""
+
+    cascade_type: Literal["face", "eye", "smile"] = "face"
+    cascade_path: str = Field("", max_length=4096, description="default: the one OpenCV ships")
+
+
+class MlModelExecutor(ServiceExecutor):
+    """Starts `cnet-inference yolo`."""
+
+    kind = "mlmodel"
+    config_model = MlModelConfig
+
+    async def prepare(self, config: MlModelConfig) -> None:
+        """The model file must be there."""
+        await _require_file("config.model_path", config.model_path)
+
+    def command(self, task: Task) -> Command:
+        """The YOLO runtime over the model file."""
+        config: MlModelConfig = task.config
+        arguments = [
+            "yolo",
+            f"--model={config.model_path}",
+            f"--confidence={config.confidence}",
+            f"--iou={config.iou_threshold}",
+            f"--model-name={task.spec.name}",
+        ]
+        if config.labels:
+            arguments.append(f"--labels={','.join(config.labels)}")
+        return _inference(task, arguments)
+
+
+class OpenCvExecutor(ServiceExecutor):
+    """Starts `cnet-inference opencv`."""
+
+    kind = "opencv"
+    config_model = OpenCvConfig
+
+    async def prepare(self, config: OpenCvConfig) -> None:
+        """A cascade of one's own must be there."""
+        if config.cascade_path:
+            await _require_file("config.cascade_path", config.cascade_path)
+
+    def command(self, task: Task) -> Command:
+        """The Haar cascade runtime."""
+        config: OpenCvConfig = task.config
+        arguments = ["opencv", f"--cascade-type={config.cascade_type}"]
+        if config.cascade_path:
+            arguments.append(f"--cascade-path={config.cascade_path}")
+        return _inference(task, arguments)
+
+
+async def _require_file(field: str, path: str) -> None:
+    try:
+        found = await anyio.Path(path).is_file()
+    except (OSError, ValueError):  # too long a name, or a NUL in it
+        found = False
+    if not found:
+        raise SpecError(f"{field}: {path!r} is not a file on this node", field=field)
+
+
+def _inference(task: Task, arguments: list[str]) -> Command:
+    """The program of this installation; threads follow the CPU quota, 0 means all there are."""
+    config: ServiceConfig = task.config
+    return Command(
+        argv=(
+            sys.executable,
+            "-m",
+            "cnet.inference",
+            *arguments,
+            f"--host={config.service_host}",
+            f"--port={task.port}",
+            f"--threads={ceil(task.spec.requirements.cpu)}",
+        ),
+        env={"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": _openmp_threads(task)},
+    )
+
+
+def _openmp_threads(task: Task) -> str:
+    return str(max(1, ceil(task.spec.requirements.cpu)))

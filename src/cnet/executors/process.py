@@ -1,0 +1,108 @@
+"""`process`: a program of this machine, run once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import anyio
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from cnet.errors import SpecError
+from cnet.executors.base import Task
+from cnet.executors.commands import Command, CommandExecutor
+
+SECRET = "***"  # noqa: S105  what replies show instead of a secret
+_Text = Annotated[str, Field(max_length=131_072)]
+
+
+def _as_text(value: Any) -> Any:
+    """Numbers and booleans are taken as text, as the original did; anything else is refused."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+class ProcessConfig(BaseModel):
+    """`config` of a process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: str = Field(min_length=1, max_length=4096, description="a path, or a name on PATH")
+    args: list[_Text] = Field(default_factory=list, max_length=10_000)
+    env: dict[str, _Text] = Field(default_factory=dict, max_length=10_000)
+    secret_env: dict[str, _Text] = Field(
+        default_factory=dict, max_length=10_000, description="like env, never shown in replies"
+    )
+    working_dir: str | None = Field(
+        None, max_length=4096, description="default: the agent's own working directory"
+    )
+
+    @field_validator("args", mode="before")
+    @classmethod
+    def _text_args(cls, args: Any) -> Any:
+        return [_as_text(arg) for arg in args] if isinstance(args, list) else args
+
+    @field_validator("env", "secret_env", mode="before")
+    @classmethod
+    def _text_values(cls, env: Any) -> Any:
+        return (
+            {key: _as_text(value) for key, value in env.items()} if isinstance(env, dict) else env
+        )
+
+    @field_validator("command", "working_dir")
+    @classmethod
+    def _no_nul(cls, text: str | None) -> str | None:
+        if text is not None:
+            _require_text(text)
+        return text
+
+    @field_validator("args")
+    @classmethod
+    def _args_without_nul(cls, args: list[str]) -> list[str]:
+        for arg in args:
+            _require_text(arg)
+        return args
+
+    @field_validator("env", "secret_env")
+    @classmethod
+    def _sound_env(cls, env: dict[str, str]) -> dict[str, str]:
+        for name, value in env.items():
+            _require_text(value)
+            _require_text(name)
+            if not name or "=" in name:
+                raise ValueError('names must not be empty nor contain "="')
+        return env
+
+
+def _require_text(text: str) -> None:
+    """What cannot be handed to exec is refused here, not discovered in a shim."""
+    if "\0" in text:
+        raise ValueError("must not contain a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode (a lone surrogate was found)") from None
+
+
+class ProcessExecutor(CommandExecutor):
+    """Runs the command as it is given; no shell in between."""
+
+    kind = "process"
+    config_model = ProcessConfig
+
+    async def prepare(self, config: ProcessConfig) -> None:
+        """The working directory must be there."""
+        if config.working_dir is not None and not await anyio.Path(config.working_dir).is_dir():
+            raise SpecError(
+                f"config.working_dir: {config.working_dir} is not a directory on this node",
+                field="config.working_dir",
+            )
+
+    def command(self, task: Task) -> Command:
+        """The user's command."""
+        config: ProcessConfig = task.config
+        return Command(
+            argv=(config.command, *config.args),
+            env={**config.env, **config.secret_env},
+            cwd=config.working_dir,
+        )

@@ -1,0 +1,108 @@
+"""Worker threads beside the event loop, and the bounded queue in front of them.
+
+A request alone may keep all CPUs busy; of several under way each gets its share, down to one CPU.
+That way a lone client has the shortest answer and many clients the highest throughput: threads
+inside one convolution scale worse than whole requests beside each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import anyio
+
+from cnet.errors import TransientError
+
+T = TypeVar("T")
+
+
+class ClientGoneError(Exception):
+    """The client hung up before its work began; there is nobody to answer."""
+
+
+class Lanes:
+    """At most `threads` works at a time, at most `max_waiting` more in line, in order.
+
+    Belongs to one event loop; no method may be called from another thread.
+    """
+
+    def __init__(self, threads: int, *, max_waiting: int) -> None:
+        self._threads = threads
+        self._max_waiting = max_waiting
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._running = 0
+
+    async def run(self, work: Callable[[int], T], *, gone: Callable[[], Awaitable[None]]) -> T:
+        """Call `work(cpus)` in a worker thread, where `cpus` is how many it may keep busy.
+
+        `gone` returns when the client has hung up; it is watched only while the work waits in
+        line. Raises TransientError (`overloaded`) when the line is full and ClientGoneError when
+        the client left it. Cancelling during the work lets the work end unheard.
+        """
+        if self._running >= self._threads or self._waiting:
+            await self._stand_in_line(gone)
+        else:
+            self._running += 1
+        cpus = max(1, self._threads // (self._running + len(self._waiting)))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, cpus)
+        finally:
+            self._leave()
+
+    def close(self) -> None:
+        """Take no more work; works under way go on."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _stand_in_line(self, gone: Callable[[], Awaitable[None]]) -> None:
+        """Return holding a lane, which whoever left it has already counted for us."""
+        if len(self._waiting) >= self._max_waiting:
+            raise TransientError(
+                f"{self._max_waiting} requests are already waiting; ask again in a second",
+                code="overloaded",
+            )
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            left = await self._turn_or_gone(turn, gone)
+        except BaseException:
+            self._give_up(turn)
+            raise
+        if left:
+            self._give_up(turn)
+            raise ClientGoneError
+
+    @staticmethod
+    async def _turn_or_gone(
+        turn: asyncio.Future[None], gone: Callable[[], Awaitable[None]]
+    ) -> bool:
+        """Wait for the turn; True if the client hung up first."""
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                await gone()
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch, name="watch for the client hanging up")
+            await asyncio.shield(turn)
+            group.cancel_scope.cancel()
+        return not turn.done()
+
+    def _give_up(self, turn: asyncio.Future[None]) -> None:
+        """Leave the line; a lane that was handed over in the same moment goes to the next."""
+        if turn.done():
+            self._leave()
+        else:
+            self._waiting.remove(turn)
+            turn.cancel()
+
+    def _leave(self) -> None:
+        """Hand the lane to the first in line, or count it free."""
+        if self._waiting:
+            self._waiting.popleft().set_result(None)
+        else:
+            self._running -= 1

@@ -1,0 +1,120 @@
+"""The command line of `cnet-inference`, and how its end is to be read.
+
+Exit codes: 0 ended as asked · 2 the arguments or the model are wrong (one line on stderr; another
+attempt will not help) · 3 the port is taken (another port would do) · 1 anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from time import perf_counter
+
+from cnet import __version__
+from cnet.errors import CnetError, ConfigError, PortTakenError
+from cnet.inference.arguments import whole
+from cnet.inference.catalog import RuntimeCatalog
+from cnet.inference.lanes import Lanes
+from cnet.inference.runtime import RuntimeKind, ServiceSettings
+from cnet.inference.server import InferenceServer
+from cnet.inference.serving import bind, serve
+
+EXIT_MODEL = 2
+EXIT_PORT_TAKEN = 3
+
+_LOGGER = logging.getLogger(__name__)
+_MAX_WAITING = 64
+_MIB = 1 << 20
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a service until it is told to end; ends the process."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    code = _run(sys.argv[1:] if argv is None else list(argv))
+    logging.shutdown()
+    sys.stdout.flush()
+    # A thread may still be inside a model that took longer than the grace time; waiting for it, or
+    # tearing down libraries under it, would turn a clean end into a hang or a crash.
+    os._exit(code)
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        catalog = RuntimeCatalog.installed()
+        _front_parser(catalog).parse_args(argv[:1])
+        kind = catalog.kind(argv[0])
+        _serve(kind, _parser(argv[0], kind).parse_args(argv[1:]))
+    except PortTakenError as error:
+        return _fail(error, EXIT_PORT_TAKEN)
+    except CnetError as error:
+        return _fail(error, EXIT_MODEL)
+    except ModuleNotFoundError as error:
+        needed = ConfigError(
+            f"Python module {error.name} is missing; the extras cnet[onnx] and cnet[opencv] bring "
+            "what these services need",
+            code="missing_module",
+        )
+        return _fail(needed, EXIT_MODEL)
+    except SystemExit as end:  # argparse: --help, or wrong arguments, already explained
+        return int(end.code or 0)
+    except Exception:
+        _LOGGER.exception("the service failed")
+        return 1
+    return 0
+
+
+def _serve(kind: RuntimeKind, arguments: argparse.Namespace) -> None:
+    listener = bind(arguments.host, arguments.port)
+    threads = arguments.threads or len(os.sched_getaffinity(0))
+    started = perf_counter()
+    settings = ServiceSettings(threads=threads, max_pixels=arguments.max_pixels)
+    runtime = kind.load(arguments, settings)
+    _LOGGER.info("loaded in %.0f ms, %d threads", (perf_counter() - started) * 1000, threads)
+    lanes = Lanes(threads, max_waiting=_MAX_WAITING)
+    name = arguments.model_name or arguments.runtime
+    application = InferenceServer(
+        runtime, lanes, name=name, max_body_bytes=arguments.max_body_bytes
+    )
+    serve(application, listener)
+    lanes.close()
+
+
+def _front_parser(catalog: RuntimeCatalog) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cnet-inference",
+        description="Serve one model over HTTP.",
+        epilog="cnet-inference RUNTIME --help tells the options of a runtime.",
+    )
+    parser.add_argument("runtime", choices=catalog.names, help="what kind of model")
+    parser.add_argument("--version", action="version", version=f"cnet-inference {__version__}")
+    return parser
+
+
+def _parser(name: str, kind: RuntimeKind) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"cnet-inference {name}", description=kind.summary)
+    parser.set_defaults(runtime=name)
+    kind.add_arguments(parser)
+    common = parser.add_argument_group("service")
+    common.add_argument("--host", default="127.0.0.1", help="address (default: %(default)s)")
+    common.add_argument("--port", type=whole(0, 65_535), default=0, help="0: the system chooses")
+    common.add_argument(
+        "--threads", type=whole(0, 1024), default=0, metavar="N", help="0: all CPUs it may use"
+    )
+    common.add_argument(
+        "--max-body-bytes", type=whole(1024, 1 << 30), default=32 * _MIB, metavar="N"
+    )
+    common.add_argument("--max-pixels", type=whole(1, 1 << 28), default=50_000_000, metavar="N")
+    common.add_argument("--model-name", metavar="NAME", help="told in /info")
+    return parser
+
+
+def _fail(error: CnetError, code: int) -> int:
+    line = " ".join(error.message.split())
+    print(f"cnet-inference: {line}", file=sys.stderr)  # noqa: T201
+    return code

@@ -1,0 +1,66 @@
+"""JSON replies and the one table from errors to HTTP status codes of the inference services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from cnet import errors
+
+RETRY_AFTER_S = 1
+
+# The first class that fits decides, so the narrower ones stand first.
+_STATUS: tuple[tuple[type[errors.CnetError], int], ...] = (
+    (errors.MalformedError, 400),
+    (errors.MediaTypeError, 415),
+    (errors.TooLargeError, 413),
+    (errors.SpecError, 422),
+    (errors.NotFoundError, 404),
+    (errors.TransientError, 429),
+)
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete answer: status, extra headers, and a body of JSON."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def all_headers(self) -> Headers:
+        """The extra headers with type and length, as ASGI wants them."""
+        length = str(len(self.body)).encode()
+        return [
+            (b"content-type", b"application/json"),
+            (b"content-length", length),
+            *self.headers,
+        ]
+
+
+def success(content: Mapping[str, Any]) -> Reply:
+    """Status 200 with `content`; NumPy numbers are written as plain ones."""
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+    return Reply(200, orjson.dumps(content, option=options))
+
+
+def failure(error: errors.CnetError) -> Reply:
+    """The reply for `error`: its stable code, its sentence, the status of its class."""
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    headers = ((b"retry-after", str(RETRY_AFTER_S).encode()),) if status == 429 else ()
+    return problem(status, error.code, error.message, headers)
+
+
+def problem(
+    status: int, code: str, details: str, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> Reply:
+    """An error reply as every HTTP edge of CNET gives it."""
+    # A sentence that quotes the client may hold lone surrogates, which JSON cannot carry.
+    clean = details.encode("utf-8", "replace").decode()
+    body = orjson.dumps({"error": code, "details": clean}, option=orjson.OPT_APPEND_NEWLINE)
+    return Reply(status, body, tuple(headers))

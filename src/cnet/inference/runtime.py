@@ -1,0 +1,81 @@
+"""What the server asks of a model runtime. Everything a plug-in needs to know is in this file.
+
+A plug-in names a `RuntimeKind` under the entry-point group `cnet.model_runtimes`. The module the
+entry point names should be light: heavy libraries belong into the module that `load` imports.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """One body sent to `/predict`, not yet understood.
+
+    `content_type` is the header as sent (empty when absent), `query` the part of the address after
+    the question mark, still percent-encoded.
+    """
+
+    content_type: str
+    query: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What every runtime is told about the service it works for.
+
+    `threads`: how many CPUs there are to use, at least 1; `predict` is called from at most that
+    many threads at once. `max_pixels`: no picture with more may be decoded.
+    """
+
+    threads: int
+    max_pixels: int
+
+
+class ModelRuntime(Protocol):
+    """One loaded model. All methods may be called from any thread, `predict` from several at once.
+
+    A runtime is handed out by `RuntimeKind.load` only when it can answer: whatever is wrong with
+    the model file must have made `load` fail.
+    """
+
+    def health(self) -> Mapping[str, Any]:
+        """What `GET /health` adds to `{"status": "healthy"}`; must answer at once."""
+        ...
+
+    def info(self) -> Mapping[str, Any]:
+        """The body of `GET /info`, values that JSON can carry; must answer at once."""
+        ...
+
+    def predict(self, request: PredictRequest, *, threads: int) -> Mapping[str, Any]:
+        """Answer one request; `threads` is how many CPUs this call may keep busy.
+
+        Raises `cnet.errors.SpecError` (or a class below it) for whatever the client did wrong.
+        """
+        ...
+
+    def unload(self) -> None:
+        """Give memory and threads back; called once, with no `predict` under way."""
+        ...
+
+
+class RuntimeKind(Protocol):
+    """How a runtime is named, asked for on the command line, and loaded."""
+
+    @property
+    def summary(self) -> str:
+        """One line for `cnet-inference --help`."""
+        ...
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add this kind's own options; never one that carries a secret."""
+        ...
+
+    def load(self, arguments: Namespace, settings: ServiceSettings) -> ModelRuntime:
+        """Load the model and try it once. Raises `cnet.errors.ConfigError` with one sentence."""
+        ...

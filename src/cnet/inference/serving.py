@@ -1,0 +1,90 @@
+"""Socket, signals and HTTP server around the application: how a service lives and ends."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+
+from cnet.errors import ConfigError, PortTakenError
+from cnet.inference.server import InferenceServer
+
+_LOGGER = logging.getLogger(__name__)
+
+RUN_HEADER = "x-cnet-run"
+RUN_VARIABLE = "CNET_RUN_ID"
+_GRACE_S = 5
+_BACKLOG = 1024
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A TCP socket holding `host`:`port`, not yet accepting; port 0 lets the system choose.
+
+    Raises PortTakenError when somebody else holds the port, ConfigError when the address is none
+    of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise ConfigError(f"--host {host} cannot be resolved: {error}") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _bind_error(error, host, port) from error
+    return listener
+
+
+def _bind_error(error: OSError, host: str, port: int) -> PortTakenError | ConfigError:
+    if error.errno == errno.EADDRINUSE:
+        return PortTakenError(f"port {port} on {host} is held by another process")
+    return ConfigError(f"cannot listen on {host} port {port}: {error.strerror}")
+
+
+def serve(application: InferenceServer, listener: socket.socket) -> None:
+    """Answer requests until SIGTERM or SIGINT; then finish those under way, within 5 seconds.
+
+    Raises PortTakenError when another process listened on the same port in the meantime.
+    """
+    run_id = os.environ.get(RUN_VARIABLE)
+    config = uvicorn.Config(
+        application,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        backlog=_BACKLOG,
+        headers=[(RUN_HEADER, run_id)] if run_id else [],
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    # uvicorn repeats the signal it ended for; with these the program then ends with 0, not with
+    # the signal.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _note_signal)
+    host, port = listener.getsockname()[:2]
+    try:
+        # Two sockets may be bound to one port with SO_REUSEADDR; only one of them gets to listen.
+        # Listening any sooner would let clients connect to a service that has no model yet.
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        raise _bind_error(error, host, port) from error
+    _LOGGER.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _note_signal(number: int, frame: FrameType | None) -> None:
+    _LOGGER.info("ended by %s", signal.Signals(number).name)

@@ -1,0 +1,1 @@
+"""YOLO detectors in ONNX files: the built-in runtime `yolo`."""

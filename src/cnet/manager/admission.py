@@ -1,0 +1,95 @@
+"""From a request, or a record of the journal, to a workload the manager can handle."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from cnet._support import clock
+from cnet.errors import SpecError
+from cnet.executors.base import Executor, ServesEndpoint
+from cnet.manager.journal import Record
+from cnet.manager.workloads import Workload
+from cnet.model.workload import RestartPolicy, WorkloadSpec, WorkloadStatus
+
+DEFAULT_RESTART = {False: RestartPolicy(), True: RestartPolicy(policy="on_failure")}
+"""By whether the kind serves an endpoint."""
+
+
+async def admit(spec: WorkloadSpec, executors: Mapping[str, Executor]) -> Workload:
+    """Check the whole request; raises SpecError naming the field. Changes nothing."""
+    executor = executors.get(spec.type)
+    if executor is None:
+        allowed = ", ".join(sorted(executors))
+        raise SpecError(f"type: {spec.type!r} is not one of {allowed}", field="type")
+    config = parse_config(executor, spec.config)
+    await executor.prepare(config)
+    now = clock.now()
+    return _assemble(
+        str(spec.id or uuid.uuid4()),
+        spec,
+        WorkloadStatus(created_at=now, updated_at=now),
+        executor,
+        config,
+    )
+
+
+def restore(record: Record, executors: Mapping[str, Executor]) -> Workload:
+    """A workload as the journal has it.
+
+    Without an executor if its plug-in is gone or does not take the config any more: it can then be
+    looked at and deleted, not run.
+    """
+    executor = executors.get(record.spec.type)
+    config: Any = None
+    if executor is not None:
+        try:
+            config = parse_config(executor, record.spec.config)
+        except SpecError:
+            executor = None
+    workload = _assemble(record.id, record.spec, record.status, executor, config)
+    workload.accepted = True
+    return workload
+
+
+def parse_config(executor: Executor, config: Mapping[str, Any]) -> Any:
+    """`config` as the executor's own model; raises SpecError naming `config.<field>`."""
+    try:
+        return executor.config_model.model_validate(config)
+    except ValidationError as error:
+        raise field_error(error, prefix=("config",)) from None
+
+
+def field_error(error: ValidationError, *, prefix: tuple[str, ...] = ()) -> SpecError:
+    """The first problem pydantic found, as a sentence that names the field."""
+    problems = error.errors(include_url=False, include_input=False)
+    sentences = []
+    for problem in problems[:5]:
+        path = ".".join(str(part) for part in (*prefix, *problem["loc"])) or "body"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown field"
+        sentences.append(f"{path}: {message[:1].lower()}{message[1:]}")
+    first = ".".join(str(part) for part in (*prefix, *problems[0]["loc"]))
+    return SpecError("; ".join(sentences), field=first or None)
+
+
+def _assemble(
+    workload_id: str,
+    spec: WorkloadSpec,
+    status: WorkloadStatus,
+    executor: Executor | None,
+    config: Any,
+) -> Workload:
+    serves = isinstance(executor, ServesEndpoint)
+    return Workload(
+        workload_id,
+        spec,
+        status,
+        executor=executor,
+        config=config,
+        restart=spec.restart or DEFAULT_RESTART[serves],
+    )

@@ -1,0 +1,279 @@
+"""One workload's runs, from the room it holds to its end: start, ready, alive, ended, again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from cnet._support import clock
+from cnet.errors import CnetError, ExecutionError, PortTakenError
+from cnet.executors.base import Executor, KeepsLogs, Run, ServesEndpoint
+from cnet.manager.outcomes import Outcome, Verdict, after, judge
+from cnet.manager.ports import choose_port
+from cnet.manager.state import State
+from cnet.manager.workloads import Workload
+from cnet.model.lifecycle import Event, Phase
+from cnet.supervision import RunExit, tail
+
+log = structlog.get_logger(__name__)
+
+LOG_TAIL_LINES = 20
+LOG_TAIL_BYTES = 16_384
+FIRST_PROBE_PAUSE_S = 0.02
+LAST_PROBE_PAUSE_S = 0.5
+MAX_KILL_GRACE_S = 5.0
+"""SIGTERM to SIGKILL for a service that does not answer any more."""
+
+_VANISHED = Outcome(
+    well=False,
+    reason="supervisor_lost",
+    detail="its run directory is gone",
+    exit_code=None,
+    exit_signal=None,
+)
+_NEVER_STARTED = Outcome(
+    well=False, reason=None, detail=None, exit_code=None, exit_signal=None, final=True
+)
+
+
+@dataclass(slots=True)
+class _Watch:
+    verdict: Verdict | None = None
+
+
+class Driver:
+    """Drives runs of workloads; one `drive` per workload that holds room."""
+
+    def __init__(self, state: State, node_id: str, requeue: Callable[[Workload], None]) -> None:
+        self._state = state
+        self._node_id = node_id
+        self._requeue = requeue
+
+    async def drive(self, workload: Workload, *, found: bool = False) -> None:
+        """Run until the workload holds no room any more.
+
+        `found` says that the agent has just started and a run may exist already. An unexpected
+        error is logged and the run looked up again: a bug here must lose neither the run nor the
+        agent.
+        """
+        while True:
+            try:
+                return await self._drive(workload, found=found)
+            except Exception:
+                log.exception("drive_failed", workload_id=workload.id)
+                found = True
+                await anyio.sleep(1)
+
+    async def _drive(self, workload: Workload, *, found: bool) -> None:
+        executor = workload.executor
+        if executor is None:
+            raise RuntimeError(f"workload {workload.id} has no executor")
+        if workload.status.phase == Phase.BACKOFF and not await self._next_attempt(workload, 0.0):
+            return
+        while True:
+            outcome = await self._one_run(workload, executor, found=found)
+            found = False
+            if not await self._conclude(workload, executor, outcome):
+                return
+
+    async def _one_run(self, workload: Workload, executor: Executor, *, found: bool) -> Outcome:
+        task = workload.task(self._node_id)
+        run = await executor.attach(task) if found else None
+        if isinstance(run, RunExit):
+            return judge(run, service=isinstance(executor, ServesEndpoint))
+        if run is None:
+            if workload.status.phase == Phase.STOPPING:
+                return _NEVER_STARTED
+            if workload.status.phase == Phase.RUNNING:
+                return _VANISHED
+            try:
+                run = await executor.start(task)
+            except CnetError as error:
+                return Outcome(
+                    well=False,
+                    reason=error.code,
+                    detail=error.message,
+                    exit_code=None,
+                    exit_signal=None,
+                    final=True,
+                )
+        return await self._watch(workload, executor, run)
+
+    async def _watch(self, workload: Workload, executor: Executor, run: Run) -> Outcome:
+        workload.run = run
+        watch = _Watch()
+        self._started(workload, executor, run)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._stop_when_asked, workload, run)
+            if isinstance(executor, ServesEndpoint):
+                group.start_soon(self._keep_healthy, workload, executor, run, watch)
+            ended = await run.wait()
+            group.cancel_scope.cancel()
+        workload.run = None
+        return judge(ended, service=isinstance(executor, ServesEndpoint), verdict=watch.verdict)
+
+    def _started(self, workload: Workload, executor: Executor, run: Run) -> None:
+        changes: dict[str, Any] = {"pid": run.pid, "limits": dict(run.limits), "detail": _limits_note(run)}
+        self._state.ledger.commit(workload.id)
+        if workload.status.phase == Phase.STARTING and not isinstance(executor, ServesEndpoint):
+            self._state.post(
+                workload, Event.READY, reason=None, started_at=run.started_at, **changes
+            )
+        elif workload.status.pid != run.pid:
+            self._state.post(workload, **changes)
+
+    async def _stop_when_asked(self, workload: Workload, run: Run) -> None:
+        await workload.stop_asked.wait()
+        await run.stop(grace_s=workload.spec.stop_grace_s)
+
+    # --- services ------------------------------------------------------------------------------
+
+    async def _keep_healthy(
+        self, workload: Workload, executor: Executor, run: Run, watch: _Watch
+    ) -> None:
+        if not isinstance(executor, ServesEndpoint):
+            return
+        if workload.status.phase == Phase.STARTING:
+            watch.verdict = await self._until_ready(workload, executor)
+            if watch.verdict is None:
+                self._ready(workload, run)
+        if watch.verdict is None:
+            watch.verdict = await self._until_sick(workload, executor)
+        grace_s = min(workload.spec.stop_grace_s, MAX_KILL_GRACE_S)
+        await run.stop(grace_s=grace_s)
+
+    def _ready(self, workload: Workload, run: Run) -> None:
+        if workload.status.phase == Phase.STARTING:
+            self._state.post(
+                workload, Event.READY, reason=None, detail=_limits_note(run), started_at=clock.now()
+            )
+
+    async def _until_ready(self, workload: Workload, executor: ServesEndpoint) -> Verdict | None:
+        health = workload.spec.health
+        pause_s = FIRST_PROBE_PAUSE_S
+        why = "no answer yet"
+        with anyio.move_on_after(health.ready_timeout_s):
+            while True:
+                try:
+                    await executor.probe(workload.task(self._node_id), health.timeout_s)
+                except ExecutionError as error:
+                    why = error.message
+                else:
+                    return None
+                await anyio.sleep(pause_s)
+                pause_s = min(pause_s * 1.2, LAST_PROBE_PAUSE_S)
+        return Verdict("not_ready", f"not ready within {health.ready_timeout_s:g} s: {why}")
+
+    async def _until_sick(self, workload: Workload, executor: ServesEndpoint) -> Verdict:
+        health = workload.spec.health
+        failed = 0
+        while True:
+            await anyio.sleep(health.interval_s)
+            try:
+                await executor.probe(workload.task(self._node_id), health.timeout_s)
+            except ExecutionError as error:
+                failed += 1
+                log.warning(
+                    "probe_failed", workload_id=workload.id, in_a_row=failed, why=str(error)
+                )
+                if failed >= health.failures:
+                    return Verdict("unhealthy", f"{failed} probes failed in a row: {error.message}")
+            else:
+                failed = 0
+
+    # --- after a run ---------------------------------------------------------------------------
+
+    async def _conclude(self, workload: Workload, executor: Executor, outcome: Outcome) -> bool:
+        """Whether another run follows."""
+        lines = [] if outcome.well else await _log_tail(executor, workload.id)
+        follow = after(
+            outcome,
+            workload.status,
+            workload.restart,
+            service=isinstance(executor, ServesEndpoint),
+            now=clock.now(),
+        )
+        ended = {
+            "exit_code": outcome.exit_code,
+            "exit_signal": outcome.exit_signal,
+            "pid": None,
+            "log_tail": tuple(lines),
+        }
+        if follow.event == Event.EXITED_AGAIN:
+            number = len(follow.restarted_at)
+            self._state.post(
+                workload,
+                Event.EXITED_AGAIN,
+                reason="restarting",
+                detail=f"{outcome.detail}; restart {number} of {workload.restart.attempts} "
+                f"in {follow.pause_s:g} s",
+                restarts=workload.status.restarts + 1,
+                restarted_at=follow.restarted_at,
+                **ended,
+            )
+            return await self._next_attempt(workload, follow.pause_s)
+        reason, detail = outcome.reason, outcome.detail
+        if follow.gave_up and not outcome.well:
+            reason = "crash_loop"
+            detail = f"{outcome.reason}: {detail}; {workload.restart.attempts} restarts used up"
+        if follow.event in {Event.GONE, Event.GONE_AGAIN}:
+            reason, detail, ended["log_tail"] = "stopped_by_user", None, ()
+        self._state.post(
+            workload, follow.event, reason=reason, detail=detail, ended_at=clock.now(), **ended
+        )
+        if follow.event == Event.GONE_AGAIN:
+            self._requeue(workload)
+        return False
+
+    async def _next_attempt(self, workload: Workload, pause_s: float) -> bool:
+        """Wait, then make the next attempt durable; False when somebody stopped it meanwhile."""
+        attempt = workload.status.attempt
+        with anyio.move_on_after(pause_s):
+            await workload.stop_asked.wait()
+        if workload.status.phase != Phase.BACKOFF or workload.status.attempt != attempt:
+            return False
+        changes: dict[str, object] = {}
+        if isinstance(workload.executor, ServesEndpoint):
+            try:
+                changes = endpoint_changes(workload, self._state, self._node_id)
+            except PortTakenError as error:
+                log.warning("port_lost", workload_id=workload.id, why=error.message)
+        await self._state.commit(
+            workload, Event.BACKOFF_OVER, attempt=attempt + 1, reason="starting", **changes
+        )
+        return True
+
+
+def endpoint_changes(workload: Workload, state: State, node_id: str) -> dict[str, object]:
+    """Claim a port for a service; the status changes that tell of it. Raises PortTakenError."""
+    executor = workload.executor
+    if not isinstance(executor, ServesEndpoint):
+        return {}
+    port = choose_port(
+        state.ports,
+        workload.id,
+        host=executor.host(workload.config),
+        wanted=executor.wanted_port(workload.config),
+        last=workload.status.port,
+    )
+    workload.change(port=port)
+    return {"port": port, "endpoint": executor.endpoint(workload.task(node_id))}
+
+
+async def _log_tail(executor: Executor, workload_id: str) -> list[str]:
+    if not isinstance(executor, KeepsLogs):
+        return []
+    path = executor.log_path(workload_id)
+    return await anyio.to_thread.run_sync(tail, path, LOG_TAIL_LINES, LOG_TAIL_BYTES)
+
+
+def _limits_note(run: Run) -> str | None:
+    """A sentence about limits that are weaker than asked for."""
+    weak = {"rlimit_data": "by RLIMIT_DATA of each process only", "none": "not at all"}
+    notes = [f"{name} {weak[how]}" for name, how in run.limits.items() if how in weak]
+    return f"limited {', '.join(notes)}: no cgroup is permitted here" if notes else None

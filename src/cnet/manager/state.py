@@ -1,0 +1,57 @@
+"""The one door to a workload's state: memory, ledger, journal and event stream change together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cnet.manager.events import EventBus
+from cnet.manager.journal import Journal
+from cnet.manager.workloads import Workload
+from cnet.model.events import AgentEvent
+from cnet.model.lifecycle import Effect, Event
+from cnet.register import Ledger, PortBook
+
+
+class State:
+    """Steps workloads through the lifecycle table and keeps the books true to it."""
+
+    def __init__(self, journal: Journal, ledger: Ledger, ports: PortBook, events: EventBus) -> None:
+        self.journal = journal
+        self.ledger = ledger
+        self.ports = ports
+        self.events = events
+        self.on_release: Callable[[], None] = lambda: None
+        """Called when room was given back, after the change has its place in the journal."""
+
+    def post(self, workload: Workload, event: Event | None = None, **changes: Any) -> None:
+        """Change the status; it is recorded soon, in order.
+
+        For what a restart of the agent finds out again, such as an end with its exit record.
+        """
+        released, published = self._apply(workload, event, changes)
+        self.journal.post_update(workload.id, workload.status, [published])
+        if released:
+            self.on_release()
+
+    async def commit(self, workload: Workload, event: Event | None = None, **changes: Any) -> None:
+        """Change the status at once; durable on return."""
+        released, published = self._apply(workload, event, changes)
+        try:
+            await self.journal.update(workload.id, workload.status, [published])
+        finally:
+            if released:
+                self.on_release()
+
+    def _apply(
+        self, workload: Workload, event: Event | None, changes: dict[str, Any]
+    ) -> tuple[bool, AgentEvent]:
+        effects: tuple[Effect, ...] = ()
+        if event is None:
+            workload.change(**changes)
+        else:
+            effects = workload.step(event, **changes)
+        if released := Effect.RELEASE in effects:
+            self.ledger.release(workload.id)
+            self.ports.release(workload.id)
+        return released, self.events.workload_changed(workload)

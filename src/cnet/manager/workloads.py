@@ -1,0 +1,95 @@
+"""A workload in the manager's hands: what is wanted, what is the case, and who waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import anyio
+
+from cnet._support import clock
+from cnet.errors import ConflictError
+from cnet.executors.base import Executor, Run, Task
+from cnet.model.lifecycle import Effect, Event, step
+from cnet.model.workload import RestartPolicy, WorkloadSpec, WorkloadStatus
+
+
+class Workload:
+    """One workload of this agent. Only the manager changes it, on the event loop's thread."""
+
+    def __init__(
+        self,
+        workload_id: str,
+        spec: WorkloadSpec,
+        status: WorkloadStatus,
+        *,
+        executor: Executor | None,
+        config: Any,
+        restart: RestartPolicy,
+    ) -> None:
+        self.id = workload_id
+        self.spec = spec
+        self.status = status
+        self.executor = executor
+        """None only where the plug-in that ran it is no longer installed"""
+        self.config = config
+        self.restart = restart
+        self.run: Run | None = None
+        """the present run, while there is one"""
+        self.accepted = False
+        """durable; before that nobody but the submitter knows of it"""
+        self.being_forgotten = False
+        self.forgotten = anyio.Event()
+        self.stop_asked = anyio.Event()
+        self._settled = anyio.Event()
+        self.wanted = spec.requirements.to_resources()
+        self._changed = anyio.Event()
+
+    def accept(self) -> None:
+        """It is durable now."""
+        self.accepted = True
+        self._settled.set()
+
+    def refuse(self) -> None:
+        """It was not accepted after all."""
+        self._settled.set()
+
+    async def until_accepted(self) -> None:
+        """Wait until it is durable; raises ConflictError when it was refused instead."""
+        if not self.accepted:
+            await self._settled.wait()
+        if not self.accepted:
+            raise ConflictError(f"id: the first submit of {self.id} was refused; ask again")
+
+    def task(self, node_id: str) -> Task:
+        """The present attempt, for the executor."""
+        return Task(
+            workload_id=self.id,
+            attempt=self.status.attempt,
+            spec=self.spec,
+            config=self.config,
+            node_id=node_id,
+            gpu_devices=self.status.gpu_devices,
+            port=self.status.port,
+        )
+
+    def step(self, event: Event, **changes: Any) -> tuple[Effect, ...]:
+        """Follow the lifecycle table and take over other changes of the status.
+
+        Returns the effects that are owed. Raises TransitionError.
+        """
+        phase, effects = step(self.status.phase, event)
+        self.change(phase=phase, **changes)
+        return effects
+
+    def change(self, **changes: Any) -> None:
+        """Change the status and wake who waits."""
+        self.status = replace(self.status, updated_at=clock.now(), **changes)
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    async def until(self, condition: Callable[[WorkloadStatus], bool]) -> None:
+        """Return when the status meets the condition."""
+        while not condition(self.status):
+            await self._changed.wait()

@@ -1,0 +1,88 @@
+"""What happens in the forked child until it has become the command.
+
+Runs in a copy of the shim, so it must be quick, must not return, and reports its failure through
+a pipe that closes by itself when `exec` succeeds. Standard library only.
+"""
+# ruff: noqa: PTH  pathlib would cost every shim memory
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+
+from cnet.supervision import linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+EXIT_NOT_STARTED = 127
+# What Python changed for itself and every program expects at its default.
+RESTORED_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD)
+
+
+def become(
+    spec: dict[str, Any],
+    *,
+    shim_pid: int,
+    go: int,
+    failure: int,
+    output: int,
+    data_limit_bytes: int | None,
+) -> NoReturn:
+    """Wait for the word on `go`, then turn into the command of `spec`, or report on `failure`.
+
+    A shim that dies first closes `go` unsaid, and the child ends without having run anything.
+    """
+    try:
+        if os.read(go, 1):
+            _exec(spec, shim_pid=shim_pid, output=output, data_limit_bytes=data_limit_bytes)
+    except BaseException as error:  # noqa: BLE001  nothing may escape into the shim's code
+        os.write(failure, describe(error, spec).encode(errors="replace")[:2000])
+    finally:
+        os._exit(EXIT_NOT_STARTED)
+
+
+def _exec(
+    spec: dict[str, Any], *, shim_pid: int, output: int, data_limit_bytes: int | None
+) -> None:
+    os.setsid()
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    if data_limit_bytes is not None:
+        # Not RLIMIT_AS: numerical libraries reserve far more address space than they use.
+        resource.setrlimit(resource.RLIMIT_DATA, (data_limit_bytes, data_limit_bytes))
+    user = spec["run_as"]
+    if user is not None:
+        os.setgroups(user["groups"])
+        os.setresgid(user["gid"], user["gid"], user["gid"])
+        os.setresuid(user["uid"], user["uid"], user["uid"])
+    linux.set_parent_death_signal(signal.SIGKILL)
+    if os.getppid() != shim_pid:
+        os._exit(EXIT_NOT_STARTED)  # the shim died before the line above could notice
+    os.chdir(spec["cwd"])
+    for number in RESTORED_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    argv = spec["argv"]
+    os.execvpe(argv[0], argv, spec["env"])
+
+
+def describe(error: BaseException, spec: dict[str, Any]) -> str:
+    """A sentence naming the file, folder or user that kept the command from starting."""
+    program, cwd = spec["argv"][0], spec["cwd"]
+    if not isinstance(error, OSError):
+        return f"cannot start {program!r}: {error}"
+    reason = error.strerror or str(error)
+    if error.filename == cwd:
+        return f"cannot enter the working directory {cwd!r}: {reason}"
+    if isinstance(error, PermissionError) and error.filename is None:
+        return f"cannot change to the user of run_as or set a limit: {reason}"
+    if error.errno == errno.ENOENT and "/" in program and os.path.exists(program):
+        return f"cannot execute {program!r}: the interpreter that its first line names is missing"
+    if error.errno == errno.ENOENT and "/" not in program:
+        path = spec["env"].get("PATH", os.defpath)
+        return f"cannot execute {program!r}: not found in PATH ({path})"
+    return f"cannot execute {program!r}: {reason}"

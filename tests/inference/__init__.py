@@ -1,0 +1,1 @@
+"""Tests of the real program `cnet-inference`, and the small models they serve."""

@@ -1,0 +1,1 @@
+"""Tests of the parts of `cnet.inference`, without a process or socket."""
