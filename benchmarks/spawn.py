@@ -113,7 +113,7 @@ async def measure_memory(bench: Bench, *, sleeps: int) -> None:
     )
     begun = time.perf_counter()
     for run in runs:
-        run.stop(grace_s=1.0)
+        await run.stop(grace_s=1.0)
     for run in runs:
         await run.wait()
     print(f"stopped {sleeps} in {time.perf_counter() - begun:.2f} s")

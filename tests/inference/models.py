@@ -93,7 +93,7 @@ def save_constant(
         tensor = numpy_helper.from_array(array, f"{name}.value")
         nodes.append(helper.make_node("Constant", [], [name], value=tensor))
         values.append(helper.make_tensor_value_info(name, tensor.data_type, array.shape))
-    return _save(path, nodes, values, [], size, metadata, half=half, channels=channels)
+    return save(path, nodes, values, [], size, metadata, half=half, channels=channels)
 
 
 def save_bright_cells(
@@ -134,7 +134,7 @@ def save_bright_cells(
     kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     values = [helper.make_tensor_value_info("output0", kind, [1, 5, "cells"])]
     notes = {"names": "{0: 'light'}", "imgsz": "[128, 128]", "stride": "32", "task": "detect"}
-    return _save(path, nodes, values, constants, size, notes, half=half)
+    return save(path, nodes, values, constants, size, notes, half=half)
 
 
 def names_note(names: Sequence[str] = NAMES) -> dict[str, str]:
@@ -153,7 +153,7 @@ def _running_sum(axis: str) -> list[onnx.NodeProto]:
     ]
 
 
-def _save(
+def save(
     path: Path,
     nodes: Sequence[onnx.NodeProto],
     values: Sequence[onnx.ValueInfoProto],
@@ -164,6 +164,7 @@ def _save(
     half: bool = False,
     channels: int = 3,
 ) -> Path:
+    """Write a model of one input `images` [1, channels, *size] that answers `values`."""
     kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     entering = helper.make_tensor_value_info("images", kind, [1, channels, *size])
     graph = helper.make_graph(nodes, "tiny", [entering], values, constants)

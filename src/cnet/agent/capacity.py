@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import psutil
-import pynvml
 import structlog
 
 from cnet.config import ResourceSettings
@@ -34,6 +33,8 @@ def detect(settings: ResourceSettings, data_dir: Path) -> Resources:
 
 def count_gpus() -> int:
     """Devices NVML shows; a machine without the driver has none, which is no error."""
+    import pynvml  # 2 MB, needed once and not where the configuration says how many there are
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

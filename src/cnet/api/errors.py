@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 
 from cnet import errors
 
@@ -93,15 +95,19 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         codes = {404: "not_found", 405: "method_not_allowed"}
         details = str(error.detail)
+        headers = dict(error.headers or {})
         if error.status_code == HTTPStatus.NOT_FOUND:
             details = f"no route {request.url.path}; the API is described at /docs"
         elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = (error.headers or {}).get("Allow", "others")
-            details = f"{request.method} is not possible on {request.url.path}; allowed: {allowed}"
+            headers["Allow"] = _allowed(request)
+            details = (
+                f"{request.method} is not possible on {request.url.path}; "
+                f"allowed: {headers['Allow']}"
+            )
         return json_response(
             {"error": codes.get(error.status_code, "http_error"), "details": details},
             status=error.status_code,
-            headers=dict(error.headers or {}),
+            headers=headers,
         )
 
     @app.exception_handler(Exception)
@@ -109,3 +115,23 @@ def install(app: FastAPI) -> None:
         log.error("request_failed", path=request.url.path, exc_info=error)
         body = {"error": "internal_error", "details": "an error of the agent; its log says more"}
         return json_response(body, status=HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes of the path; the framework tells those of the first one only."""
+    methods: set[str] = set()
+    for route in _flat(request.app.routes):
+        match, _ = route.matches(request.scope)
+        if match is Match.PARTIAL:
+            methods |= getattr(route, "methods", None) or set()
+    return ", ".join(sorted(methods))
+
+
+def _flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """Routes of included routers beside the others, whether or not FastAPI keeps them apart."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is None:
+            yield route
+        else:
+            yield from _flat(included.routes)

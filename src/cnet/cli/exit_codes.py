@@ -6,7 +6,14 @@ import signal
 from enum import IntEnum
 from typing import Any
 
-from cnet.errors import AuthError, CnetError, NotFoundError, SpecError, UnreachableError
+from cnet.errors import (
+    AuthError,
+    CnetError,
+    ConfigError,
+    NotFoundError,
+    SpecError,
+    UnreachableError,
+)
 
 
 class ExitCode(IntEnum):
@@ -22,8 +29,9 @@ class ExitCode(IntEnum):
 
 
 HELP = (
-    "Exit codes: 0 done; 1 the workload failed or the agent refused; 2 wrong usage or an invalid "
-    "field; 3 no such workload; 4 no agent answers; 5 not authorised; 130 interrupted. "
+    "Exit codes: 0 done; 1 the workload failed or the agent refused; 2 wrong usage, an invalid "
+    "field or configuration; 3 no such workload; 4 no agent answers; 5 not authorised; "
+    "130 interrupted. "
     "`run --wait` and `run --follow` exit with the workload's own code, "
     "128 + n when signal n ended it."
 )
@@ -33,6 +41,7 @@ _BY_ERROR: tuple[tuple[type[CnetError], ExitCode], ...] = (
     (NotFoundError, ExitCode.NOT_FOUND),
     (UnreachableError, ExitCode.UNREACHABLE),
     (SpecError, ExitCode.USAGE),
+    (ConfigError, ExitCode.USAGE),
 )
 
 

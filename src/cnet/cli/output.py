@@ -49,7 +49,9 @@ def report(error: CnetError, *, as_json: bool) -> None:
         return
     lines = [f"error: {printable(error.message)}"]
     if isinstance(error, CapacityError):
-        lines += [f"  {printable(reason)}" for reason in error.reasons]
+        # The sentence often holds a lone reason already.
+        more = [reason for reason in error.reasons if reason not in error.message]
+        lines += [f"  {printable(reason)}" for reason in more]
     sys.stderr.write("\n".join(lines) + "\n")
 
 

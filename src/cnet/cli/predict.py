@@ -61,7 +61,7 @@ def predict(
         if copy is not None:
             save_annotated(content, found["detections"], copy)
         if session.as_json:
-            about = {"image": str(image), "endpoint": endpoint, "ms": round(elapsed_ms, 2)}
+            about = {"file": str(image), "endpoint": endpoint, "ms": round(elapsed_ms, 2)}
             emit_json_line(about | ({"saved": str(copy)} if copy else {}) | found)
         else:
             _show(image, found, elapsed_ms=elapsed_ms, copy=copy)

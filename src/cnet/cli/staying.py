@@ -62,6 +62,8 @@ class Stay:
         else:
             emit(_summary(workload))
         if workload["status"] == "failed":
+            if self._quiet:
+                note(_summary(workload))
             for line in workload.get("log_tail") or ():
                 note(f"  {printable(line)}")
 
@@ -77,7 +79,7 @@ def code_now(workload: JsonObject) -> int:
 
 def _summary(workload: JsonObject) -> str:
     parts = [workload["id"], workload["name"], workload["status"]]
-    if workload.get("endpoint"):
+    if workload.get("endpoint") and workload["status"] == "running":
         parts.append(workload["endpoint"])
     words = [workload.get("status_reason"), workload.get("exit_signal")]
     parts += [f"({word})" for word in words if word]

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from cnet.cli import tables
-from cnet.cli.output import emit, emit_bytes, emit_json, emit_json_line
+from cnet.cli.output import emit_bytes, emit_json, emit_json_line
 from cnet.cli.session import AgentOption, JsonOption, session_of
 from cnet.cli.targets import SHORT_ID, Target, complete, resolve
 from cnet.client import Event
@@ -68,11 +68,11 @@ def events(
         console = tables.console()
         for event in client.events(workload_id=only, after=after):
             if session.as_json:
-                emit_json_line(event.data)
+                emit_json_line({"event": event.kind} | event.data)
             elif event.kind == "workload":
                 console.print(_line(event), soft_wrap=True)
-            else:
-                emit(f"{_clock(event)}  {event.kind} changed")
+            elif event.kind == "resources" and only is None:
+                console.print(_room(event), soft_wrap=True)
 
 
 def _line(event: Event) -> Text:
@@ -88,6 +88,12 @@ def _line(event: Event) -> Text:
             tables.cell(": ".join(rest)),
         ]
     )
+
+
+def _room(event: Event) -> Text:
+    used = event.data.get("used") or {}
+    amounts = (f"{name} {tables.format_amount(name, used[name])}" for name in sorted(used))
+    return tables.cell("held now: " + ", ".join(amounts), style="dim")
 
 
 def _clock(event: Event) -> str:

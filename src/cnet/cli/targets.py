@@ -29,7 +29,7 @@ def resolve(client: AgentClient, target: str) -> JsonObject:
     `ambiguous_target`) listing the candidates when there are several.
     """
     if _is_id(target):
-        return client.get(target)
+        return client.get(target.lower())
     named = client.list(name=target)
     if named:
         alive = [workload for workload in named if workload["status"] not in ENDED]

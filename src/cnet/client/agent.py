@@ -190,8 +190,9 @@ class AgentClient:
         """Block until the workload's status is (one of) `until`, or `until(workload)` is true.
 
         Driven by events; the workload is read again at each event, at each (re)connection of the
-        stream, and at its pings. `timeout` in seconds; TransientError (code `timeout`) names the
-        last state seen. Raises NotFoundError when the workload is deleted meanwhile.
+        stream, and at its pings. An agent that goes away and comes back is waited for (a minute).
+        `timeout` in seconds; TransientError (code `timeout`) names the last state seen. Raises
+        NotFoundError when the workload is deleted meanwhile.
         """
         words = {until} if isinstance(until, str) else until
         reached = words if callable(words) else lambda workload: workload["status"] in words
@@ -201,7 +202,10 @@ class AgentClient:
         try:
             with closing(stream.items(deadline=deadline)) as items:
                 for _ in items:
-                    workload = self.get(workload_id)
+                    try:
+                        workload = self.get(workload_id)
+                    except TransientError:
+                        continue  # the stream, which has more patience, is about to break as well
                     if reached(workload):
                         return workload
         except TransientError as error:

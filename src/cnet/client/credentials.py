@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 from cnet.config import default_token_file
-from cnet.errors import AuthError, ConfigError
+from cnet.errors import AuthError, ConfigError, ConflictError
 
 _TOKEN_BYTES = 32
 
@@ -53,8 +53,8 @@ def create_token(path: Path, *, replace: bool = False) -> str:
     """Make a new token, write it to `path` with mode 0600 and return it.
 
     The file appears complete or not at all, also when two callers race; the folders above it are
-    made with mode 0700. Raises ConfigError when the file exists and `replace` is false, or when it
-    cannot be written.
+    made with mode 0700. Raises ConflictError when the file exists and `replace` is false, and
+    ConfigError when it cannot be written.
     """
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
@@ -70,8 +70,9 @@ def create_token(path: Path, *, replace: bool = False) -> str:
             with contextlib.suppress(FileNotFoundError):
                 temporary.unlink()
     except FileExistsError as error:
-        raise ConfigError(
-            f"{path} exists; --force replaces it, and agents using the old token must be restarted"
+        raise ConflictError(
+            f"{path} exists; --force replaces it, and agents using the old token must be restarted",
+            code="token_exists",
         ) from error
     except OSError as error:
         raise ConfigError(f"token file {path} cannot be written: {error}") from error

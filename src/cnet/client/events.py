@@ -26,17 +26,21 @@ _LONGEST_PAUSE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened; `data` is the object as the agent sent it."""
+    """One thing that happened; `data` is the object as the agent sent it.
 
-    seq: int
+    `seq` numbers the changes of workloads; other news (kind `resources`) have none.
+    """
+
+    seq: int | None
     kind: str
     data: dict[str, Any] = field(default_factory=dict)
 
 
 class Tick:
-    """Something else came over the stream: it was (re)opened, or pinged.
+    """Something else came over the stream: the greeting that opens it, or a ping.
 
-    Whoever waits for a state looks at it again then, so a missed event costs seconds, not for ever.
+    With the greeting the agent says that from now on it sends every event; whoever waits for a
+    state looks at it then, and not before, or a change in between would go unnoticed.
     """
 
 
@@ -70,7 +74,7 @@ class EventStream:
         return (item for item in self.items() if isinstance(item, Event))
 
     def items(self, *, deadline: float | None = None) -> Generator[Event | Tick]:
-        """Events, and a `Tick` at every (re)connection and ping.
+        """Events, and a `Tick` at every greeting and ping.
 
         `deadline` on `time.monotonic`'s scale: TransientError (code `timeout`) is raised once it
         has passed. Other errors as `Transport.stream`, once patience has run out.
@@ -103,9 +107,8 @@ class EventStream:
         with self._transport.stream(
             "/api/events", read_timeout_s=read_timeout_s, params=self._params, headers=headers
         ) as reply:
-            yield TICK
             for item in parse(split_lines(reply.iter_bytes())):
-                if isinstance(item, Event):
+                if isinstance(item, Event) and item.seq is not None:
                     self._last_id = str(item.seq)
                 yield item
                 if _shortened(IDLE_LIMIT_S, deadline) < read_timeout_s:
@@ -115,31 +118,28 @@ class EventStream:
 
 
 def parse(lines: Iterable[bytes]) -> Iterator[Event | Tick]:
-    """Events and comments of an event stream; a block without usable JSON data is passed over."""
+    """Events of an event stream; whatever else it holds is a `Tick`."""
     fields: dict[str, str] = {}
     for raw in lines:
         line = raw.removesuffix(b"\r").decode(errors="replace")
-        if not line:
-            event = _event(fields)
-            fields = {}
-            if event is not None:
-                yield event
-        elif line.startswith(":"):
+        if line.startswith(":"):
             yield TICK
-        else:
+        elif line:
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
             joined = name == "data" and "data" in fields
             fields[name] = f"{fields['data']}\n{value}" if joined else value
+        elif fields:
+            yield _event(fields) or TICK
+            fields = {}
 
 
 def _event(fields: dict[str, str]) -> Event | None:
-    if "data" not in fields:
-        return None
+    """None for a block without a JSON object as its data."""
     try:
-        data = json.loads(fields["data"])
-        seq = int(fields["id"] if "id" in fields else data["seq"])
-    except (ValueError, KeyError, TypeError):
+        data = json.loads(fields.get("data", ""))
+        seq = int(fields["id"]) if "id" in fields else None
+    except ValueError:
         return None
     if not isinstance(data, dict):
         return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from math import ceil
-from typing import Literal, Self
+from typing import Literal
 
 import anyio
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from cnet.errors import SpecError
 from cnet.executors.base import Task
@@ -30,16 +30,19 @@ class MlModelConfig(ServiceConfig):
     confidence: float = Field(0.5, gt=0, le=1, description="default threshold of /predict")
     iou_threshold: float = Field(0.4, gt=0, le=1, description="default threshold of /predict")
 
-    @model_validator(mode="after")
-    def _known_type(self) -> Self:
-        implied = {"scikit-learn": "sklearn"}.get(self.framework or "", self.framework)
-        model_type = self.model_type or implied
-        if model_type not in MODEL_TYPES:
-            asked = "is missing" if model_type is None else f"{model_type!r} cannot be served"
-            raise ValueError(f"model_type {asked}; allowed: {', '.join(MODEL_TYPES)}")
-        if self.labels and any("," in label or not label for label in self.labels):
-            raise ValueError("labels must not be empty nor contain a comma")
-        return self
+    @field_validator("labels")
+    @classmethod
+    def _sound_labels(cls, labels: list[str] | None) -> list[str] | None:
+        if labels and any("," in label or not label or "\0" in label for label in labels):
+            raise ValueError("names must not be empty nor contain a comma or NUL")
+        return labels
+
+    @property
+    def wanted_type(self) -> str | None:
+        """The model type, or the one that the framework stands for."""
+        return self.model_type or {"scikit-learn": "sklearn"}.get(
+            self.framework or "", self.framework
+        )
 
 
 class OpenCvConfig(ServiceConfig):
@@ -56,7 +59,14 @@ class MlModelExecutor(ServiceExecutor):
     config_model = MlModelConfig
 
     async def prepare(self, config: MlModelConfig) -> None:
-        """The model file must be there."""
+        """There must be a runtime for the type, and the model file must be there."""
+        if (wanted := config.wanted_type) not in MODEL_TYPES:
+            asked = "is missing" if wanted is None else f"{wanted!r} cannot be served"
+            raise SpecError(
+                f"config.model_type: {asked}; allowed: {', '.join(MODEL_TYPES)}",
+                field="config.model_type",
+            )
+        await super().prepare(config)
         await _require_file("config.model_path", config.model_path)
 
     def command(self, task: Task) -> Command:
@@ -82,6 +92,7 @@ class OpenCvExecutor(ServiceExecutor):
 
     async def prepare(self, config: OpenCvConfig) -> None:
         """A cascade of one's own must be there."""
+        await super().prepare(config)
         if config.cascade_path:
             await _require_file("config.cascade_path", config.cascade_path)
 

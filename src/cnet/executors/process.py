@@ -92,9 +92,9 @@ class ProcessExecutor(CommandExecutor):
 
     async def prepare(self, config: ProcessConfig) -> None:
         """The working directory must be there."""
-        if config.working_dir is not None and not await anyio.Path(config.working_dir).is_dir():
+        if config.working_dir is not None and not await _is_dir(config.working_dir):
             raise SpecError(
-                f"config.working_dir: {config.working_dir} is not a directory on this node",
+                f"config.working_dir: {config.working_dir!r} is not a directory on this node",
                 field="config.working_dir",
             )
 
@@ -106,3 +106,10 @@ class ProcessExecutor(CommandExecutor):
             env={**config.env, **config.secret_env},
             cwd=config.working_dir,
         )
+
+
+async def _is_dir(path: str) -> bool:
+    try:
+        return await anyio.Path(path).is_dir()
+    except OSError:  # too long a name, or a folder that may not be looked into
+        return False

@@ -5,16 +5,18 @@ One supervisor for all of them; a kind adds a configuration and a command line.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import httpx
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cnet.errors import ExecutionError
+from cnet.errors import ExecutionError, SpecError
 from cnet.executors.base import Task
 from cnet.executors.commands import CommandExecutor, LogLimits
 from cnet.supervision import Supervisor
+
+if TYPE_CHECKING:
+    import httpx
 
 RUN_HEADER = "x-cnet-run"
 """Every answer of a service program carries its run id; a stranger on the port has none."""
@@ -45,11 +47,18 @@ class ServiceExecutor(CommandExecutor):
 
     def __init__(self, supervisor: Supervisor, logs: LogLimits) -> None:
         super().__init__(supervisor, logs)
-        # A fresh connection for every probe: a kept one would say nothing about accepting.
-        transport = httpx.AsyncHTTPTransport(
-            verify=False, limits=httpx.Limits(max_keepalive_connections=0)
-        )
-        self._client = httpx.AsyncClient(transport=transport, trust_env=False)
+        self._client: httpx.AsyncClient | None = None
+
+    async def prepare(self, config: ServiceConfig) -> None:
+        """The host must be a name or an address that can be looked up here."""
+        host = config.service_host
+        try:
+            await anyio.getaddrinfo(host, None)
+        except (OSError, ValueError) as error:  # ValueError: too long a label, a NUL
+            raise SpecError(
+                f"config.service_host: {host!r} is no address of this node ({error})",
+                field="config.service_host",
+            ) from error
 
     def wanted_port(self, config: ServiceConfig) -> int:
         """What the user asked for."""
@@ -65,11 +74,19 @@ class ServiceExecutor(CommandExecutor):
 
     async def probe(self, task: Task, timeout_s: float) -> None:
         """One `GET /health` on a fresh connection, bounded by `timeout_s` seconds in all."""
+        import httpx  # 6 MB, which an agent without services need not hold
+
+        if self._client is None:
+            # A fresh connection for every probe: a kept one would say nothing about accepting.
+            transport = httpx.AsyncHTTPTransport(
+                verify=False, limits=httpx.Limits(max_keepalive_connections=0)
+            )
+            self._client = httpx.AsyncClient(transport=transport, trust_env=False)
         url = f"{self.endpoint(task)}/health"
         try:
             with anyio.fail_after(timeout_s):
                 answer = await self._client.get(url, timeout=timeout_s)
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise ExecutionError(f"{url}: {type(error).__name__}") from error
         if answer.headers.get(RUN_HEADER) != task.run_id:
             raise ExecutionError(f"{url} is answered by somebody else", code="port_taken")

@@ -14,6 +14,7 @@ from cnet.executors.base import Executor, ServesEndpoint
 from cnet.manager.journal import Record
 from cnet.manager.workloads import Workload
 from cnet.model.workload import RestartPolicy, WorkloadSpec, WorkloadStatus
+from cnet.supervision.values import resolve_user
 
 DEFAULT_RESTART = {False: RestartPolicy(), True: RestartPolicy(policy="on_failure")}
 """By whether the kind serves an endpoint."""
@@ -26,6 +27,7 @@ async def admit(spec: WorkloadSpec, executors: Mapping[str, Executor]) -> Worklo
         allowed = ", ".join(sorted(executors))
         raise SpecError(f"type: {spec.type!r} is not one of {allowed}", field="type")
     config = parse_config(executor, spec.config)
+    resolve_user(spec.run_as)
     await executor.prepare(config)
     now = clock.now()
     return _assemble(

@@ -54,7 +54,7 @@ def require_free(book: PortBook, workload_id: str, *, host: str, port: int) -> N
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[object, ...]]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise PortTakenError(
             f"service_host: {host!r} is no address of this node ({error})", code="invalid_field"
         ) from error

@@ -7,7 +7,9 @@ Sources: Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst. CPU w
 are one core as in Docker and Kubernetes; shares → weight by the formula of Kubernetes
 KEP-2254 (cgroup v2): 1 + ((shares - 2) * 9999) / 262142.
 """
-# ruff: noqa: PTH  pathlib would cost every shim memory
+
+# pathlib would cost every shim memory:
+# ruff: noqa: PTH106, PTH110, PTH120
 
 from __future__ import annotations
 
@@ -143,7 +145,7 @@ def make(
 def _add_kill_group(
     cgroups: Cgroups, run_id: str, group: RunGroup, make_directory: Callable[[str], None]
 ) -> None:
-    # Moving a process costs some 10 ms: the freezer is worth it only for a run that is moved anyway.
+    # Moving a process costs some 10 ms: the freezer is only for a run that is moved anyway.
     version, base = cgroups.bases.get("kill", (0, ""))
     if not version and group.attach:
         version, base = cgroups.bases.get("freezer", (0, ""))
@@ -179,9 +181,8 @@ def _make(group: RunGroup, directory: str, make_directory: Callable[[str], None]
 def _apply(directory: str, settings: list[tuple[str, str]]) -> None:
     for name, value in settings:
         path = f"{directory}/{name}"
-        if "swap" in name or "memsw" in name:
-            if not os.path.exists(path):
-                continue  # a kernel without swap accounting
+        if ("swap" in name or "memsw" in name) and not os.path.exists(path):
+            continue  # a kernel without swap accounting
         write(path, value)
         _check(path, value)
 

@@ -9,10 +9,13 @@ Standard library only: the supervising processes receive the result as a small d
 Sources: cgroups(7), Documentation/admin-guide/cgroup-v2.rst, systemd's "Control Group APIs and
 Delegation".
 """
-# ruff: noqa: PTH  pathlib would cost every shim memory
+
+# pathlib would cost every shim memory:
+# ruff: noqa: PTH106, PTH110, PTH112, PTH119, PTH120
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 
@@ -38,7 +41,7 @@ class Hierarchy:
 
 
 class Cgroups:
-    """The base group per purpose (`memory`, `cpu`, `pids`, `freezer`, `kill`), or why there is none.
+    """The base group per purpose (`memory`, `cpu`, `pids`, `freezer`, `kill`), or why none.
 
     `bases` maps a purpose to (version, directory); `problems` the others to a sentence.
     """
@@ -94,20 +97,16 @@ def hierarchies(mountinfo: str, own_groups: str) -> dict[str, Hierarchy]:
     places = {}
     for line in own_groups.splitlines():
         _, names, path = line.split(":", 2)
-        for name in names.split(",") if names else ("unified",):
-            places[name] = path
+        for name in names.split(","):
+            places[name or "unified"] = path
     found: dict[str, Hierarchy] = {}
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         kind, _, options = right.split(" ", 2)
         root, mount = left.split(" ")[3:5]
-        if kind == "cgroup2":
-            names = ["unified"]
-        elif kind == "cgroup":
-            names = options.split(",")
-        else:
+        if kind not in ("cgroup", "cgroup2"):
             continue
-        for name in names:
+        for name in options.split(",") if kind == "cgroup" else ["unified"]:
             if name in places and name not in found:
                 own = _below(places[name], root)
                 version = 2 if kind == "cgroup2" else 1
@@ -135,12 +134,10 @@ def prepare(
     The texts and `make_directory` can be given to try layouts other than this machine's.
     """
     try:
-        mountinfo = (
-            procfs.read_bytes("/proc/self/mountinfo").decode() if mountinfo is None else mountinfo
-        )
-        own_groups = (
-            procfs.read_bytes("/proc/self/cgroup").decode() if own_groups is None else own_groups
-        )
+        if mountinfo is None:
+            mountinfo = procfs.read_bytes("/proc/self/mountinfo").decode()
+        if own_groups is None:
+            own_groups = procfs.read_bytes("/proc/self/cgroup").decode()
     except OSError as error:
         return Cgroups.none(f"cannot read /proc/self: {error.strerror}")
     found = hierarchies(mountinfo, own_groups)
@@ -228,7 +225,7 @@ class _BaseMaker:
         strangers = set(inside) - {os.getpid(), *procfs.descendants(os.getpid())}
         if strangers:
             raise OSError(
-                16, f"it holds processes that are not the agent's: {sorted(strangers)[:3]}"
+                errno.EBUSY, f"it holds processes that are not the agent's: {sorted(strangers)[:3]}"
             )
         self._make(f"{parent}/{LEAF}")
         for pid in inside:

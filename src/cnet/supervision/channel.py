@@ -1,7 +1,8 @@
 """One spawner process and the agent's end of the socket to it.
 
 Sends keys of run directories, turns the answers into calls of a `Listener`, and tells when the
-process has died. Knows nothing of what the answers mean. Belongs to the event loop it was opened in.
+process has died. Knows nothing of what the answers mean. Belongs to the event loop it was
+opened in.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 Runs in a copy of the shim, so it must be quick, must not return, and reports its failure through
 a pipe that closes by itself when `exec` succeeds. Standard library only.
 """
-# ruff: noqa: PTH  pathlib would cost every shim memory
+
+# pathlib would cost every shim memory:
+# ruff: noqa: PTH110
 
 from __future__ import annotations
 
@@ -59,15 +61,33 @@ def _exec(
         os.setgroups(user["groups"])
         os.setresgid(user["gid"], user["gid"], user["gid"])
         os.setresuid(user["uid"], user["uid"], user["uid"])
-    linux.set_parent_death_signal(signal.SIGKILL)
+    linux.set_parent_death_signal(linux.SIGKILL)
     if os.getppid() != shim_pid:
         os._exit(EXIT_NOT_STARTED)  # the shim died before the line above could notice
     os.chdir(spec["cwd"])
     for number in RESTORED_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    argv = spec["argv"]
-    os.execvpe(argv[0], argv, spec["env"])
+    _execute(spec["argv"], spec["env"])
+
+
+def _execute(argv: list[str], env: dict[str, str]) -> None:
+    """Replace this process; raises the error of the most telling try.
+
+    Not `os.execvpe`: that imports a module on the way, which another user may not be able to read.
+    """
+    program = argv[0]
+    if "/" in program:
+        os.execve(program, argv, env)  # noqa: S606  no shell is the point
+    failure: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for directory in env.get("PATH", os.defpath).split(":"):
+        try:
+            os.execve(f"{directory or '.'}/{program}", argv, env)  # noqa: S606
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            failure = error  # found, but refused: says more than "not found"
+    raise failure
 
 
 def describe(error: BaseException, spec: dict[str, Any]) -> str:

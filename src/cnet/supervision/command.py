@@ -67,7 +67,7 @@ class Command:
             self.failure = ("exec_failed", report.decode(errors="replace"))
 
     def _fork(self, spec: dict[str, Any], spawner_lock: int) -> tuple[int, int]:
-        """Start the waiting child; the write end of its go pipe, the read end of its failure pipe."""
+        """Start the waiting child; where to write the word, and where to read its failure."""
         self.output, output = os.pipe()
         go_end, go = os.pipe()
         failure, failure_end = os.pipe()
@@ -110,10 +110,14 @@ def _fork_into(group: cgroup_group.RunGroup) -> int:
         return os.fork()
     place = os.open(group.birth, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return linux.fork_into(place)
+        pid, pidfd = linux.fork(place)
     except OSError as error:
         if error.errno == errno.EAGAIN:
             raise  # no more processes: a plain fork would fail as well
+    else:
+        if pid:
+            os.close(pidfd)
+        return pid
     finally:
         os.close(place)
     # No clone3 here (old kernel, seccomp). Moving takes some 10 ms: only where a limit needs it.

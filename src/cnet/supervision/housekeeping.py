@@ -60,8 +60,8 @@ def sweep(
     root: Path, known: Collection[str], *, cgroups: Cgroups | None, boot_id: str
 ) -> list[str]:
     """Kill and remove what belongs to no workload in `known`; the ids of those workloads."""
-    strangers = []
-    kept_runs = set()
+    strangers: list[str] = []
+    kept_runs: set[str] = set()
     for workload in sorted(path for path in root.iterdir() if path.is_dir()):
         runs = run_directories(workload)
         if workload.name in known:

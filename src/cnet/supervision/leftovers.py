@@ -24,8 +24,8 @@ INTERVAL_S = 0.01
 def end_run(run_id: str, record: Mapping[str, Any] | None) -> list[int]:
     """Kill everything that belongs to the run, shim included, until nothing is left.
 
-    `record` is its `shim.json` of this boot, or None. Returns the pids that outlived some 30 s of it
-    (stuck in the kernel); normally empty. Removes the control groups of the run.
+    `record` is its `shim.json` of this boot, or None. Returns the pids that outlived some 30 s of
+    it (stuck in the kernel); normally empty. Removes the control groups of the run.
     """
     directories = list(record["cgroups"]) if record is not None else []
     deadline = time.monotonic() + GIVE_UP_AFTER_S

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import struct
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
+CLONE_PIDFD = 0x1000
 CLONE_INTO_CGROUP = 0x2_0000_0000
 SYS_CLONE3 = 435  # the same number on every architecture
-SIGCHLD = 17
+# Plain numbers: the enumerations of `signal` would cost every shim memory.
+SIGCHLD = int(signal.SIGCHLD)
+SIGKILL = int(signal.SIGKILL)
+SIGTERM = int(signal.SIGTERM)
 SIGNALFD_SIGINFO_BYTES = 128
 SFD_CLOEXEC = 0o2000000
 SFD_NONBLOCK = 0o4000
@@ -70,19 +75,23 @@ def read_signals(fd: int) -> list[int]:
     return [struct.unpack_from("=I", data, at)[0] for at in range(0, len(data), step)]
 
 
-def fork_into(cgroup_fd: int) -> int:
-    """Fork with the child born inside the v2 control group whose directory is `cgroup_fd`.
+def fork(cgroup_fd: int | None = None) -> tuple[int, int]:
+    """Fork; (pid, pidfd) in the parent and (0, -1) in the child.
 
-    Returns the pid in the parent and 0 in the child. Being born there costs microseconds, where
-    moving a process by `cgroup.procs` waits some 10 ms for an RCU grace period. The interpreter's
-    own after-fork hooks do not run: only for a process with one thread whose child soon execs.
+    With `cgroup_fd` the child is born inside the v2 control group of that directory: microseconds,
+    where moving a process by `cgroup.procs` waits some 10 ms for an RCU grace period. The pidfd is
+    made with the child, so it cannot come to mean another process. The interpreter's after-fork
+    hooks do not run (they would dirty shared memory): only for a process with a single thread.
 
-    Raises OSError where the kernel or a seccomp filter refuses (ENOSYS, EPERM, EACCES, ...).
+    Raises OSError where the kernel or a seccomp filter refuses (ENOSYS, EPERM, EAGAIN, ...).
     """
     # struct clone_args: flags pidfd child_tid parent_tid exit_signal stack stack_size tls
     #                    set_tid set_tid_size cgroup
-    args = struct.pack("=11Q", CLONE_INTO_CGROUP, 0, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd)
+    cell = ctypes.c_int(-1)
+    flags = CLONE_PIDFD if cgroup_fd is None else CLONE_PIDFD | CLONE_INTO_CGROUP
+    place = ctypes.addressof(cell)
+    args = struct.pack("=11Q", flags, place, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd or 0)
     buffer = ctypes.create_string_buffer(args, len(args))
     number = ctypes.c_long(SYS_CLONE3)
-    size = ctypes.c_size_t(len(args))
-    return _checked(_libc.syscall(number, ctypes.byref(buffer), size), "clone3")
+    pid = _libc.syscall(number, ctypes.byref(buffer), ctypes.c_size_t(len(args)))
+    return (_checked(pid, "clone3"), cell.value) if pid else (0, -1)

@@ -3,7 +3,9 @@
 A pid alone is no identity (it comes back), and a zombie still answers `kill(pid, 0)`: a process is
 the pair of pid and start time. Standard library only; values are as read, nothing is kept.
 """
-# ruff: noqa: PTH  pathlib would cost every shim memory
+
+# pathlib would cost every shim memory:
+# ruff: noqa: PTH110, PTH208
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ def read_bytes(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         parts = []
-        while part := os.read(fd, 65536):
+        while part := os.read(fd, 8192):
             parts.append(part)
     finally:
         os.close(fd)

@@ -45,7 +45,7 @@ def serve(
     be blocked by the caller.
     """
     directory = f"{root}/{key}"
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(linux.SIGCHLD, signal.SIG_DFL)
     claim = records.claim(directory)
     if claim is None:
         return
@@ -83,7 +83,7 @@ class Shim:
         self._max_rss_bytes = 0
         self._tree_lives = command.pid != 0
         self._unsent: tuple[socket.socket, bytes] | None = None
-        self._signals = linux.signal_fd((signal.SIGTERM, signal.SIGCHLD))
+        self._signals = linux.signal_fd((linux.SIGTERM, linux.SIGCHLD))
         self._poll = select.poll()
         self._poll.register(self._signals, select.POLLIN)
         self._pump: LogPump | None = None
@@ -137,9 +137,9 @@ class Shim:
     def _handle(self, fd: int) -> None:
         if fd == self._signals:
             arrived = linux.read_signals(fd)
-            if signal.SIGTERM in arrived:
+            if linux.SIGTERM in arrived:
                 self._stop()
-            if signal.SIGCHLD in arrived:
+            if linux.SIGCHLD in arrived:
                 self._reap()
         elif fd == self._command.output:
             if self._pump is not None and not self._pump.pump():
@@ -173,7 +173,7 @@ class Shim:
         self._end_within(float(asked.get("grace_s", self._grace_s)))
 
     def _end_within(self, grace_s: float) -> None:
-        """SIGTERM to the tree, once; SIGKILL after `grace_s` or what an earlier call left, if less."""
+        """SIGTERM to the tree, once; SIGKILL after `grace_s`, or sooner if asked before."""
         deadline = time.monotonic() + grace_s
         self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
         if not self._terminated:
@@ -183,22 +183,28 @@ class Shim:
     def _terminate_tree(self) -> None:
         main = self._command.pid
         if self._status is None:
-            _signal(-main, signal.SIGTERM)  # its group; not reaped yet, so the id is still its own
+            _signal(-main, linux.SIGTERM)  # its group; not reaped yet, so the id is still its own
         for pid in procfs.descendants(os.getpid()):
             if self._status is not None or _group_of(pid) != main:
-                _signal(pid, signal.SIGTERM)
+                _signal(pid, linux.SIGTERM)
 
     def _kill_tree(self) -> None:
         # The walk also finds what root moved out of the group, and works where there is no group.
         self._command.group.kill()
         for pid in procfs.descendants(os.getpid()):
-            _signal(pid, signal.SIGKILL)
+            _signal(pid, linux.SIGKILL)
 
-    def conclude(self) -> None:
-        """Write the exit record, as soon as the disk takes it, and remove the control groups."""
+    def close(self) -> None:
+        """Empty the pipe and close what is open."""
         if self._pump is not None:
             self._pump.drain()
             self._pump.close()
+            os.close(self._command.output)
+        os.close(self._signals)
+
+    def conclude(self) -> None:
+        """Write the exit record, as soon as the disk takes it, and remove the control groups."""
+        self.close()
         record = self._exit_record()
         while True:
             try:
@@ -215,11 +221,11 @@ class Shim:
         code = os.waitstatus_to_exitcode(self._status) if self._status is not None else None
         failure = self._command.failure
         reason, details = failure if failure is not None else (None, None)
-        ran = failure is None and code is not None
+        ran = failure is None
         return {
             "run_id": self._command.record.get("run_id"),
-            "exit_code": code if ran and code >= 0 else None,
-            "signal": -code if ran and code < 0 else None,
+            "exit_code": code if ran and code is not None and code >= 0 else None,
+            "signal": -code if ran and code is not None and code < 0 else None,
             "oom_killed": self._command.group.oom_kills() > 0,
             "stopped": self._stop_asked,
             "lost": False,

@@ -7,13 +7,16 @@ agent holds the other end of its socket.
 
     argv: root of the run directories, descriptor of the socket, control groups as JSON
     in:   `workload/attempt`, a run directory below the root
-    out:  `ready` · `forked key shim_pid` + a pidfd of the shim · `refused key sentence`
+    out:  `ready` · `forked key` + a pidfd of the shim · `refused key sentence`
           and from the shim itself: `started key`
 """
-# ruff: noqa: PTH  pathlib would cost every shim memory
+
+# pathlib would cost every shim memory:
+# ruff: noqa: PTH100, PTH120
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gc
 import json
@@ -31,7 +34,7 @@ if __name__ == "__main__":
         _package.__path__ = [_path]
         sys.modules[_name] = _package
 
-from cnet.supervision import linux, procfs, records, shim
+from cnet.supervision import linux, procfs, records, rehearsal, shim
 from cnet.supervision.cgroups import Cgroups
 
 MAX_KEY_BYTES = 4096
@@ -53,6 +56,7 @@ class Spawner:
         self._lock = os.open(f"{self._root}/{records.SPAWNER_LOCK}", flags, 0o600)
         # Held by an earlier spawner and by shims of its that have not settled their claims.
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        rehearsal.rehearse(self._root, self._cgroups)
         gc.collect()
         gc.freeze()
         self._agent.send(b"ready", socket.MSG_NOSIGNAL)
@@ -61,20 +65,15 @@ class Spawner:
 
     def _fork(self, key: str) -> None:
         try:
-            pid = os.fork()
+            pid, pidfd = _fork()
         except OSError as error:
             self._agent.send(f"refused {key} cannot fork: {error.strerror}".encode())
             return
         if pid == 0:
             self._serve(key)
-        # Children are reaped by the kernel (SIGCHLD is ignored), but no pid comes back this soon.
-        try:
-            pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            socket.send_fds(self._agent, [f"forked {key} {pid}".encode()], [])
-            return
-        socket.send_fds(self._agent, [f"forked {key} {pid}".encode()], [pidfd])
-        os.close(pidfd)
+        socket.send_fds(self._agent, [f"forked {key}".encode()], [pidfd] if pidfd >= 0 else [])
+        if pidfd >= 0:
+            os.close(pidfd)
 
     def _serve(self, key: str) -> None:
         code = 1
@@ -94,10 +93,28 @@ class Spawner:
             os._exit(code)
 
 
+def _fork() -> tuple[int, int]:
+    """(pid, pidfd) of the new child, -1 for a pidfd of one that ended at once; (0, -1) in it."""
+    try:
+        return linux.fork()
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            raise
+    # No clone3 (old kernel, seccomp). The kernel reaps children (SIGCHLD is ignored), so the pid
+    # may be gone, but none comes back this soon.
+    pid = os.fork()
+    if pid == 0:
+        return 0, -1
+    try:
+        return pid, os.pidfd_open(pid)
+    except ProcessLookupError:
+        return pid, -1
+
+
 def main(arguments: list[str]) -> None:
     """Run the spawner until the agent closes its end."""
     root, descriptor, groups = arguments
-    # Only SIGKILL or the agent's end ends it: a stop of the agent must not leave requests half done.
+    # Only SIGKILL or the agent's end ends it: what was asked is not to be left half done.
     signal.pthread_sigmask(
         signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
     )

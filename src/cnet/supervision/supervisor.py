@@ -36,12 +36,12 @@ CLEANERS = 2  # threads that search /proc for what killed shims left; each costs
 class Supervisor:
     """The runs whose directories are below `root`. One live Supervisor per root at a time.
 
-    `run` must be running for `launch` and `attach`. All methods but `sweep` belong to its event loop.
-    `cgroups` is found by itself; given, it is used as it is.
+    `run` must be running for `launch` and `attach`. All methods but `sweep` belong to its event
+    loop. `cgroups` is found by itself; given, it is used as it is.
     """
 
     def __init__(self, root: Path, *, cgroups: Cgroups | None = None) -> None:
-        self._root = Path(os.path.abspath(root))
+        self._root = root.absolute()
         self._cgroups = cgroups
         self._boot_id = procfs.boot_id()
         self._launches: dict[str, Launch] = {}
@@ -226,7 +226,7 @@ class Supervisor:
         self._shim_ended(launch)
 
     def _shim_ended(self, launch: Launch) -> None:
-        """The shim is gone before `started` was heard: it failed, it was quick, or it was killed."""
+        """The shim is gone before `started` was heard: failed, quick, or killed."""
         directory = launch.directory
         ended = directory.exit()
         if ended is not None and ended.reason in ("exec_failed", "start_failed"):
@@ -350,6 +350,11 @@ class Supervisor:
         Blocking, some milliseconds where there is nothing to do; may run in a worker thread.
         """
         return housekeeping.sweep(self._root, known, cgroups=self._cgroups, boot_id=self._boot_id)
+
+    @property
+    def spawner_pid(self) -> int | None:
+        """The pid of the present spawner, once it is ready."""
+        return self._channel.pid if self._channel is not None and self._ready.is_set() else None
 
     def describe_limits(self) -> dict[str, str]:
         """How memory, cpu and pids limits are enforced on this node, in sentences; after `run`."""

@@ -58,8 +58,8 @@ class RunExit:
 
     Exactly one of `exit_code` and `signal` is set, unless the run was `lost` (nobody saw its end)
     or never became the command; then `reason` is one of `exec_failed`, `start_failed`,
-    `supervisor_lost`, `node_rebooted` and `details` a sentence. `max_rss_bytes` is that of the largest
-    single process (not below some 8 MB: the kernel counts from the fork), `cpu_s` of all of them.
+    `supervisor_lost`, `node_rebooted` and `details` a sentence. `max_rss_bytes` is that of the
+    largest single process (not below some 8 MB: the kernel counts from the fork), `cpu_s` of all.
     """
 
     exit_code: int | None
@@ -133,7 +133,7 @@ def resolve_user(name: str | None) -> dict[str, Any] | None:
         return None
     try:
         entry = pwd.getpwnam(name)
-    except KeyError:
+    except (KeyError, ValueError):  # ValueError: a NUL in the name
         raise SpecError(f"run_as: there is no user {name!r} on this node", field="run_as") from None
     if os.geteuid() != 0:
         if entry.pw_uid == os.geteuid():

@@ -53,9 +53,9 @@ def serve(scripts: dict[str, list[Answer]]) -> Iterator[StubServer]:
         thread.join()
 
 
-def json_answer(text: str) -> Answer:
+def json_answer(text: str, *, status: int = 200) -> Answer:
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
+        handler.send_response(status)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(text.encode())))
         handler.end_headers()

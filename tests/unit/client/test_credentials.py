@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cnet.client import create_token, find_token
-from cnet.errors import AuthError, ConfigError
+from cnet.errors import AuthError, ConflictError
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_file_without_a_usable_token_is_refused(token_file: Path, content: bytes
 
 def test_existing_token_is_replaced_only_when_asked(token_file: Path) -> None:
     first = create_token(token_file)
-    with pytest.raises(ConfigError, match="--force"):
+    with pytest.raises(ConflictError, match="--force"):
         create_token(token_file)
     assert find_token() == first
     second = create_token(token_file, replace=True)
@@ -70,7 +70,7 @@ def test_of_many_makers_at_once_one_wins(token_file: Path) -> None:
     def attempt(_n: int) -> str | None:
         try:
             return create_token(token_file)
-        except ConfigError:
+        except ConflictError:
             return None
 
     with ThreadPoolExecutor(8) as pool:

@@ -23,20 +23,27 @@ RUNNING = json_answer('{"id": "w", "name": "job", "status": "running", "status_r
 COMPLETED = json_answer('{"id": "w", "name": "job", "status": "completed"}')
 
 
+GREETING = b"retry: 1000\n\n"
+
+
 def event_text(seq: int, name: str = "workload") -> bytes:
     return f'id: {seq}\nevent: {name}\ndata: {{"seq": {seq}}}\n\n'.encode()
 
 
 def test_parse_follows_the_event_stream_format() -> None:
     text = (
-        b': ping\n\nid: 7\r\nevent:workload\r\ndata: {\r\ndata: "seq": 7}\r\n\r\n'
-        b'data: {"seq": 8, "name": "\xe2\x80\xa8"}\n\nid: 9\ndata: no json\n\nid: x\ndata: {}\n\n'
-        b"data: [1]\n\nid: 10\ndata: {}\n"
+        b'retry: 1\n\n: ping\n\nid: 7\r\nevent:workload\r\ndata: {\r\ndata: "seq": 7}\r\n\r\n'
+        b'event: resources\ndata: {"name": "\xe2\x80\xa8"}\n\n'
+        b"id: 9\ndata: no json\n\nid: x\ndata: {}\n\ndata: [1]\n\nid: 10\ndata: {}\n"
     )
     assert list(parse(text.split(b"\n"))) == [
         TICK,
+        TICK,
         Event(7, "workload", {"seq": 7}),
-        Event(8, "message", {"seq": 8, "name": "\u2028"}),
+        Event(None, "resources", {"name": "\u2028"}),
+        TICK,
+        TICK,
+        TICK,
         Event(10, "message", {}),
     ]
 
@@ -73,7 +80,7 @@ def test_events_without_an_agent_fail_at_once() -> None:
 def test_wait_for_reads_the_workload_again_at_each_event() -> None:
     hold = threading.Event()
     scripts = {
-        "/api/events": [stream_answer(event_text(1), hold=hold)],
+        "/api/events": [stream_answer(GREETING, event_text(1), hold=hold)],
         "/api/workloads/w": [RUNNING, COMPLETED],
     }
     with serve(scripts) as stub, AgentClient(stub.url) as client:
@@ -84,7 +91,7 @@ def test_wait_for_reads_the_workload_again_at_each_event() -> None:
 
 def test_wait_for_needs_no_event_when_the_state_is_reached_already() -> None:
     hold = threading.Event()
-    scripts = {"/api/events": [stream_answer(hold=hold)], "/api/workloads/w": [RUNNING]}
+    scripts = {"/api/events": [stream_answer(GREETING, hold=hold)], "/api/workloads/w": [RUNNING]}
     with serve(scripts) as stub, AgentClient(stub.url) as client:
         assert client.wait_for("w", until="running")["name"] == "job"
         hold.set()
@@ -93,7 +100,7 @@ def test_wait_for_needs_no_event_when_the_state_is_reached_already() -> None:
 def test_wait_for_looks_again_after_a_break_although_no_event_came() -> None:
     hold = threading.Event()
     scripts = {
-        "/api/events": [stream_answer(), stream_answer(hold=hold)],
+        "/api/events": [stream_answer(GREETING), stream_answer(GREETING, hold=hold)],
         "/api/workloads/w": [RUNNING, COMPLETED],
     }
     with serve(scripts) as stub, AgentClient(stub.url) as client:
@@ -103,10 +110,10 @@ def test_wait_for_looks_again_after_a_break_although_no_event_came() -> None:
 
 def test_wait_for_keeps_its_deadline_on_a_silent_stream() -> None:
     hold = threading.Event()
-    scripts = {"/api/events": [stream_answer(hold=hold)], "/api/workloads/w": [RUNNING]}
+    scripts = {"/api/events": [stream_answer(GREETING, hold=hold)], "/api/workloads/w": [RUNNING]}
     with serve(scripts) as stub, AgentClient(stub.url) as client:
         began = time.monotonic()
-        with pytest.raises(TransientError, match="'job' is still running after 0.3 s") as caught:
+        with pytest.raises(TransientError, match=r"'job' is still running after 0\.3 s") as caught:
             client.wait_for("w", timeout=0.3)
         assert time.monotonic() - began < 2
         hold.set()
@@ -114,11 +121,9 @@ def test_wait_for_keeps_its_deadline_on_a_silent_stream() -> None:
 
 
 def test_wait_for_keeps_its_deadline_on_a_busy_stream() -> None:
-    def endless(handler: object) -> None:
-        stream_answer(*(b": ping\n\n" for _ in range(3)), hold=hold)(handler)  # type: ignore[arg-type]
-
     hold = threading.Event()
-    scripts = {"/api/events": [endless], "/api/workloads/w": [RUNNING]}
+    busy = stream_answer(*[b": ping\n\n"] * 3, hold=hold)
+    scripts = {"/api/events": [busy], "/api/workloads/w": [RUNNING]}
     with serve(scripts) as stub, AgentClient(stub.url) as client:
         began = time.monotonic()
         with pytest.raises(TransientError, match="still running"):
@@ -128,16 +133,10 @@ def test_wait_for_keeps_its_deadline_on_a_busy_stream() -> None:
 
 
 def test_wait_for_a_deleted_workload_says_so() -> None:
-    def gone(handler: object) -> None:
-        body = b'{"error": "not_found", "details": "no workload w"}'
-        handler.send_response(404)  # type: ignore[attr-defined]
-        handler.send_header("Content-Length", str(len(body)))  # type: ignore[attr-defined]
-        handler.end_headers()  # type: ignore[attr-defined]
-        handler.wfile.write(body)  # type: ignore[attr-defined]
-
+    gone = json_answer('{"error": "not_found", "details": "no workload w"}', status=404)
     hold = threading.Event()
     scripts = {
-        "/api/events": [stream_answer(event_text(1), hold=hold)],
+        "/api/events": [stream_answer(GREETING, event_text(1), hold=hold)],
         "/api/workloads/w": [RUNNING, gone],
     }
     with serve(scripts) as stub, AgentClient(stub.url) as client:
@@ -155,3 +154,15 @@ def test_following_a_log_gives_lines_and_notices_a_killed_agent() -> None:
         assert next(lines) == b"one"
         with pytest.raises(UnreachableError, match="broke"):
             next(lines)
+
+
+def test_wait_for_looks_again_when_a_look_failed() -> None:
+    hold = threading.Event()
+    busy = json_answer('{"error": "unavailable", "details": "starting"}', status=503)
+    scripts = {
+        "/api/events": [stream_answer(GREETING, event_text(1), hold=hold)],
+        "/api/workloads/w": [busy, COMPLETED],
+    }
+    with serve(scripts) as stub, AgentClient(stub.url) as client:
+        assert client.wait_for("w")["status"] == "completed"
+        hold.set()

@@ -17,6 +17,7 @@ router = APIRouter(prefix="/api", tags=["events"])
 
 PING_S = 15.0
 """A comment line this often keeps proxies from closing a quiet stream."""
+PING = b": ping\n\n"
 
 
 @router.get(
@@ -50,10 +51,22 @@ async def _stream(
 ) -> AsyncIterator[bytes]:
     bus = context.manager.events
     seen = bus.last_seq if after is None else after
-    room: bytes | None = None
-    yield b"retry: 1000\n\n"
-    while not context.closing.is_set():
-        lines = b": ping\n\n"
+    room = b""
+    lines = b"retry: 1000\n\n"
+    sent_at = anyio.current_time()
+    while True:
+        now = orjson.dumps(render.totals(context.manager))
+        if workload_id is None and now != room:
+            room = now
+            lines += b"event: resources\ndata: %s\n\n" % now
+        if not lines and anyio.current_time() - sent_at >= PING_S:
+            lines = PING  # others are busy, this one is quiet
+        if lines:
+            yield lines
+            sent_at = anyio.current_time()
+        if context.closing.is_set():
+            return
+        lines = PING
         with anyio.move_on_after(PING_S):
             batch = await bus.after(seen, until=context.closing)
             if batch:
@@ -64,9 +77,3 @@ async def _stream(
                 for item in batch
                 if workload_id is None or item.workload_id == workload_id
             )
-        now = orjson.dumps(render.totals(context.manager))
-        if workload_id is None and now != room:
-            room = now
-            lines += b"event: resources\ndata: %s\n\n" % now
-        if lines:
-            yield lines

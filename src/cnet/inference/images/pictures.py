@@ -39,6 +39,8 @@ Colours = Literal["bgr", "grey"]
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 _LONGEST_SIDE = 1 << 20  # OpenCV's own limit
+_PNG_SIGNATURE = 8  # bytes before the first chunk
+_PNG_CHUNK_FRAME = 12  # bytes of a chunk beside its data: length, name, checksum
 _EXIF_ORIENTATION = 0x0112
 _EXIF_SIDEWAYS = (5, 6, 7, 8)  # width and height are exchanged on display
 _FLAGS = {
@@ -84,6 +86,8 @@ def decode(
     """
     kind, size = _read_header(encoded)
     _refuse_too_large(size, max_pixels)
+    if kind == "PNG":
+        _refuse_cut_png(encoded)
     if kind == "JPEG" and fit is not None:
         factor = _reduction(size, fit)
         pixels = _decode_pixels(encoded, colours, factor)
@@ -120,6 +124,19 @@ def _refuse_too_large(size: Size, max_pixels: int) -> None:
             f"at most {max_pixels} pixels are taken",
             field="image",
         )
+
+
+def _refuse_cut_png(encoded: bytes) -> None:
+    """OpenCV 4.14 sets aside what a chunk's length says, 4 GiB for three kilobytes that lie."""
+    start = _PNG_SIGNATURE
+    while start < len(encoded):
+        length = int.from_bytes(encoded[start : start + 4])
+        is_last = encoded[start + 4 : start + 8] == b"IEND"
+        start += length + _PNG_CHUNK_FRAME
+        if is_last:
+            break
+    if start > len(encoded):
+        raise _bad_image("the picture cannot be decoded: it is damaged or incomplete")
 
 
 def _reduction(size: Size, fit: Size) -> int:

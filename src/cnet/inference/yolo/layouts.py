@@ -34,7 +34,7 @@ from cnet.errors import ConfigError
 from cnet.inference.images.pictures import Size
 from cnet.inference.yolo.candidates import Candidates
 
-_STRIDES = (4, 8, 16, 32, 64)
+_STRIDES = (8, 16, 32, 64)
 _ANCHORS_A_CELL = 3
 _MOST_END_TO_END_ROWS = 1_000
 
@@ -209,11 +209,12 @@ def _read_end_to_end_v7(output: Output, confidence: float) -> Candidates:
 
 
 def _rows_with(corners: Output, scores: Output, classes: Output, least: float) -> Candidates:
-    chosen = np.flatnonzero((scores >= least) & (classes >= 0) & (classes < 2**31))
+    indices = classes.astype(np.float64)  # float16 cannot even be compared with 2**31
+    chosen = np.flatnonzero((scores >= least) & (indices >= 0) & (indices < 2**31))
     return Candidates(
         corners[chosen].astype(np.float64),
         scores[chosen].astype(np.float32),
-        classes[chosen].astype(np.int32),
+        indices[chosen].astype(np.int32),
     )
 
 

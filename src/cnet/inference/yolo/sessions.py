@@ -51,9 +51,12 @@ class ModelSessions:
         self._wide = _open_session(path, threads)
         self._narrow = self._wide if threads == 1 else None
         self._opening = threading.Lock()
-        self.inputs = tuple(_slots(self._wide.get_inputs()))
-        self.outputs = tuple(_slots(self._wide.get_outputs()))
-        self.metadata = dict(self._wide.get_modelmeta().custom_metadata_map)
+        try:
+            self.inputs = tuple(_slots(self._wide.get_inputs()))
+            self.outputs = tuple(_slots(self._wide.get_outputs()))
+            self.metadata = dict(self._wide.get_modelmeta().custom_metadata_map)
+        except Exception as error:  # names that are not UTF-8, types ONNX Runtime has no word for
+            raise ConfigError(f"model file {path} cannot be read: {_words(error)}") from error
 
     def run(self, feed: Array, *, threads: int) -> list[Array]:
         """All outputs for the one input `feed`, on at most `threads` threads.
@@ -96,7 +99,9 @@ def _open_session(path: Path, threads: int) -> ort.InferenceSession:
     # A service is idle most of the time; the arena would hold the largest run's memory for ever.
     options.enable_cpu_mem_arena = False
     try:
-        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:
         raise ConfigError(f"model file {path} cannot be loaded: {_words(error)}") from error
 

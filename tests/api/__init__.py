@@ -1,0 +1,1 @@
+"""The agent over HTTP: real agents, real processes, real services."""

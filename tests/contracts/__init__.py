@@ -1,0 +1,1 @@
+"""The suites of `cnet.testing` over what CNET ships."""

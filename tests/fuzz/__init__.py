@@ -1,0 +1,1 @@
+"""Thousands of generated requests against a running agent (marker `fuzz`)."""

@@ -1,0 +1,150 @@
+"""The queue in front of the worker threads: shares, order, bounds, clients that hang up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from cnet.errors import TransientError
+from cnet.inference.lanes import ClientGoneError, Lanes
+
+pytestmark = pytest.mark.anyio
+
+
+async def never() -> None:
+    await anyio.sleep_forever()
+
+
+class Works:
+    """Works that run until released, and what they were told."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self.lanes = lanes
+        self.shares: dict[str, int] = {}
+        self.ended: list[str] = []
+        self._release = threading.Event()
+        self._begun: dict[str, threading.Event] = {}
+
+    def body(self, name: str) -> Callable[[int], str]:
+        begun = self._begun.setdefault(name, threading.Event())
+
+        def work(cpus: int) -> str:
+            self.shares[name] = cpus
+            begun.set()
+            assert self._release.wait(10)
+            return name
+
+        return work
+
+    async def run(self, name: str) -> None:
+        self.ended.append(await self.lanes.run(self.body(name), gone=never))
+
+    async def begun(self, name: str) -> None:
+        waiting = self._begun.setdefault(name, threading.Event())
+        assert await anyio.to_thread.run_sync(waiting.wait, 10)
+
+    def release(self) -> None:
+        self._release.set()
+
+
+@asynccontextmanager
+async def lanes(threads: int, waiting: int = 8) -> AsyncIterator[Works]:
+    works = Works(Lanes(threads, max_waiting=waiting))
+    try:
+        yield works
+    finally:
+        works.release()
+        works.lanes.close()
+
+
+async def in_line(works: Works, count: int) -> None:
+    """Wait until so many stand in line."""
+    with anyio.fail_after(10):
+        while len(works.lanes._waiting) != count:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_alone_all_cpus_together_a_share_each() -> None:
+    async with lanes(4) as works, anyio.create_task_group() as group:
+        for name in "abcd":
+            group.start_soon(works.run, name)
+            await works.begun(name)
+        assert works.shares == {"a": 4, "b": 2, "c": 1, "d": 1}
+        works.release()
+    async with lanes(4) as works:
+        works.release()
+        await works.run("again alone")
+        assert works.shares == {"again alone": 4}
+
+
+async def test_no_more_at_once_than_threads_and_then_in_order() -> None:
+    async with lanes(1) as works:
+        async with anyio.create_task_group() as group:
+            group.start_soon(works.run, "first")
+            await works.begun("first")
+            for number in range(3):
+                group.start_soon(works.run, f"next {number}")
+                await in_line(works, number + 1)
+            assert works.shares == {"first": 1}
+            works.release()
+        assert works.ended == ["first", "next 0", "next 1", "next 2"]
+
+
+async def test_full_line_is_refused_at_once() -> None:
+    async with lanes(1, waiting=2) as works, anyio.create_task_group() as group:
+        group.start_soon(works.run, "runs")
+        await works.begun("runs")
+        group.start_soon(works.run, "waits 1")
+        group.start_soon(works.run, "waits 2")
+        await in_line(works, 2)
+        with pytest.raises(TransientError) as caught:
+            await works.run("too many")
+        assert caught.value.code == "overloaded"
+        works.release()
+
+
+async def test_work_of_a_client_that_hung_up_never_begins() -> None:
+    async with lanes(1) as works:
+        async with anyio.create_task_group() as group:
+            group.start_soon(works.run, "runs")
+            await works.begun("runs")
+            hung_up = anyio.Event()
+
+            async def impatient() -> None:
+                with pytest.raises(ClientGoneError):
+                    await works.lanes.run(works.body("dropped"), gone=hung_up.wait)
+
+            group.start_soon(impatient)
+            await in_line(works, 1)
+            group.start_soon(works.run, "behind")
+            await in_line(works, 2)
+            hung_up.set()
+            await in_line(works, 1)
+            works.release()
+        assert works.ended == ["runs", "behind"]
+        assert "dropped" not in works.shares
+
+
+async def test_a_cancelled_wait_gives_its_place_back() -> None:
+    async with lanes(1) as works:
+        async with anyio.create_task_group() as group:
+            group.start_soon(works.run, "runs")
+            await works.begun("runs")
+            with anyio.move_on_after(0.01):
+                await works.run("cancelled")
+            works.release()
+        await works.run("after")
+        assert works.ended == ["runs", "after"]
+        assert works.lanes._running == 0
+
+
+async def test_an_error_in_the_work_reaches_the_caller_and_frees_the_lane() -> None:
+    async with lanes(1) as works:
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                await works.lanes.run(lambda cpus: cpus // 0, gone=never)
+        assert works.lanes._running == 0

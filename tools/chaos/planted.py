@@ -1,0 +1,113 @@
+"""An agent with a bug put into it: `python -m tools.chaos.planted BUG -- agent ARGUMENTS`.
+
+The product has no switch for any of this; its classes are changed here before it starts. Each bug
+is one that the chaos tool must find, so that its silence means something.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cnet.cli.main import main as cnet_main
+from cnet.manager.journal import Journal, Record
+from cnet.manager.manager import Manager
+from cnet.manager.state import State
+from cnet.manager.workloads import Workload
+from cnet.model.lifecycle import Event, Phase
+from cnet.supervision import channel, procfs
+from cnet.supervision.run_directory import RunDirectory
+
+
+def no_fsync() -> None:
+    """The journal acknowledges before its log is synced; kill -9 never shows that."""
+    original = Journal.open
+
+    def open_unsynced(self: Journal) -> None:
+        original(self)
+        self._db.execute("PRAGMA synchronous=NORMAL")
+
+    _replace(Journal, "open", open_unsynced)
+
+
+def record_after_spawn() -> None:
+    """The acceptance is written down only when the command runs already."""
+
+    async def accept(self: Manager, workload: Workload) -> None:
+        self._workloads[workload.id] = workload
+        try:
+            placed = self._place_new(workload)
+        except BaseException:
+            del self._workloads[workload.id]
+            workload.refuse()
+            raise
+        if placed:
+            self._drive(workload, recorded=True)
+            await workload.until(lambda status: status.phase is not Phase.STARTING)
+        await self._journal.accept(Record(workload.id, workload.spec, workload.status))
+        workload.accept()
+        if not placed:
+            self._pending[workload.id] = workload
+            self._place_pending()
+
+    _replace(Manager, "_accept", accept)
+
+
+def forgotten_release() -> None:
+    """Room and port of a run that ended badly are not given back."""
+    original = State._apply
+
+    def apply(
+        self: State, workload: Workload, event: Event | None, changes: dict[str, Any]
+    ) -> tuple[bool, Any]:
+        if event is not Event.EXITED_BADLY:
+            return original(self, workload, event, changes)
+        workload.step(event, **changes)
+        return False, self.events.workload_changed(workload)
+
+    _replace(State, "_apply", apply)
+
+
+def pid_without_start_time() -> None:
+    """A run is taken for alive when its shim's pid is anybody's."""
+
+    def is_alive(pid: int, start: int) -> bool:
+        return pid > 0 and procfs.start_time(pid) is not None
+
+    def shim_lives(self: RunDirectory, record: dict[str, Any]) -> bool:
+        return is_alive(record["shim_pid"], record["shim_start"])
+
+    _replace(procfs, "is_same_process", is_alive)
+    _replace(RunDirectory, "_shim_lives", shim_lives)
+
+
+def killpg_only() -> None:
+    """A stop reaches the process group only; the altered shim is another script."""
+    _replace(channel, "_SCRIPT", Path(__file__).with_name("planted_spawner.py"))
+
+
+BUGS: dict[str, Callable[[], None]] = {
+    plant.__name__: plant
+    for plant in (
+        no_fsync,
+        record_after_spawn,
+        forgotten_release,
+        pid_without_start_time,
+        killpg_only,
+    )
+}
+
+
+def _replace(owner: Any, name: str, value: Any) -> None:
+    """Put `value` in the place of what must exist: a renamed original must not go unnoticed."""
+    if not hasattr(owner, name):
+        raise AttributeError(f"{owner} has no {name}: the plant no longer fits the product")
+    setattr(owner, name, value)
+
+
+if __name__ == "__main__":
+    BUGS[sys.argv[1]]()
+    sys.argv = ["cnet", *sys.argv[3:]]
+    sys.exit(cnet_main())
