@@ -41,6 +41,7 @@ from cnet.inference.yolo.network import YoloNetwork
 PHOTOGRAPH = Path(__file__).parents[1] / "examples" / "assets" / "astronaut.jpg"
 CONNECTIONS = (1, 2, 8)
 ROUND_S = 2.0
+IDLE_S = 3.0  # a service returns free memory after two seconds
 STAGES = ("decode", "preprocess", "inference", "postprocess")
 
 
@@ -50,6 +51,7 @@ class Round:
 
     timing: Timing
     stages_ms: dict[str, float]
+    cpu_ms: float
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Figures:
 
     service: list[Round] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
+    bare_cpu_ms: list[float] = field(default_factory=list)
 
 
 class Bare:
@@ -71,13 +74,17 @@ class Bare:
         self._threads = threads
         self._wide, self._narrow = _session(model, threads), _session(model, 1)
 
-    def rate(self, connections: int, seconds: float) -> float:
-        """Runs per second."""
+    def rate(self, connections: int, seconds: float) -> tuple[float, float]:
+        """Runs per second, and milliseconds of CPU time one run costs."""
+        used, started = time.process_time(), time.perf_counter()
         if connections == 1:
-            return self._loop(self._wide, seconds)
-        with ThreadPoolExecutor(self._threads) as pool:
-            rates = pool.map(lambda _: self._loop(self._narrow, seconds), range(self._threads))
-            return sum(rates)
+            rate = self._loop(self._wide, seconds)
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                rates = pool.map(lambda _: self._loop(self._narrow, seconds), range(self._threads))
+                rate = sum(rates)
+        runs = rate * (time.perf_counter() - started)
+        return rate, (time.process_time() - used) / runs * 1000
 
     def _loop(self, session: ort.InferenceSession, seconds: float) -> float:
         session.run(None, self._feed)
@@ -121,7 +128,9 @@ def _wait_for_address(process: subprocess.Popen[bytes], log: int) -> str:
     raise SystemExit(os.pread(log, 65_536, 0).decode())
 
 
-def measure(url: str, connections: int, body: bytes, content_type: str, count: int) -> Round:
+def measure(
+    url: str, process: psutil.Process, connections: int, body: bytes, content_type: str, count: int
+) -> Round:
     """One round of `count` requests."""
     stages: defaultdict[str, list[float]] = defaultdict(list)
 
@@ -132,24 +141,38 @@ def measure(url: str, connections: int, body: bytes, content_type: str, count: i
         for stage, milliseconds in json.loads(answer)["timings_ms"].items():
             stages[stage].append(milliseconds)
 
+    before = process.cpu_times()
     latencies, elapsed = asyncio.run(drive(url, count=count, connections=connections, one=one))
     means = {stage: statistics.fmean(times) for stage, times in stages.items()}
-    return Round(timing(latencies, elapsed), means)
+    after = process.cpu_times()
+    used = after.user + after.system - before.user - before.system
+    return Round(timing(latencies, elapsed), means, used / count * 1000)
 
 
-def compare(url: str, bare: Bare, forms: dict[str, tuple[bytes, str]], rounds: int) -> None:
+def compare(
+    url: str,
+    process: psutil.Process,
+    bare: Bare,
+    forms: dict[str, tuple[bytes, str]],
+    rounds: int,
+) -> None:
     """Print the table: one line for each request form and number of connections."""
-    print(f"{'form':<8}{'conn':>5}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'bare/s':>9}{'ratio':>8}")
+    print("time: bare runs per second / requests per second; cpu: CPU time of a request / of a run")
+    print(
+        f"{'form':<8}{'conn':>5}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'bare/s':>9}{'time':>7}"
+        f"{'(range)':>13}{'cpu':>7}"
+    )
     alone: list[Round] = []
     for connections in CONNECTIONS:
         figures = {form: Figures() for form in forms}
         for _ in range(rounds):
-            rate = bare.rate(connections, ROUND_S)
+            rate, cpu_ms = bare.rate(connections, ROUND_S)
             for form, (body, content_type) in forms.items():
                 count = max(connections * 2, int(rate * ROUND_S))
-                found = measure(url, connections, body, content_type, count)
+                found = measure(url, process, connections, body, content_type, count)
                 figures[form].service.append(found)
                 figures[form].bare.append(rate)
+                figures[form].bare_cpu_ms.append(cpu_ms)
         for form, seen in figures.items():
             _print_line(form, connections, seen)
         if connections == 1:
@@ -162,11 +185,12 @@ def _print_line(form: str, connections: int, seen: Figures) -> None:
         return statistics.median(of(each) for each in seen.service)
 
     ratios = [b / r.timing.per_second for b, r in zip(seen.bare, seen.service, strict=True)]
+    costs = [r.cpu_ms / cpu for cpu, r in zip(seen.bare_cpu_ms, seen.service, strict=True)]
     print(
         f"{form:<8}{connections:>5}{middle(lambda r: r.timing.per_second):>9.1f}"
         f"{middle(lambda r: r.timing.p50_ms):>9.1f}{middle(lambda r: r.timing.p99_ms):>9.1f}"
-        f"{statistics.median(seen.bare):>9.1f}{statistics.median(ratios):>8.2f}"
-        f"   ({min(ratios):.2f}-{max(ratios):.2f})"
+        f"{statistics.median(seen.bare):>9.1f}{statistics.median(ratios):>7.2f}"
+        f"{f'({min(ratios):.2f}-{max(ratios):.2f})':>13}{statistics.median(costs):>7.2f}"
     )
 
 
@@ -183,7 +207,7 @@ def _print_stages(rounds: list[Round]) -> None:
 
 def _default_picture() -> bytes:
     """The photograph at 810 x 1080, the size the goals were measured with."""
-    image = cv2.imread(str(PHOTOGRAPH))
+    image = decode(PHOTOGRAPH.read_bytes(), max_pixels=1 << 28).pixels
     return cv2.imencode(".jpg", cv2.resize(image, (810, 1080)))[1].tobytes()
 
 
@@ -211,8 +235,10 @@ def main() -> None:
         bare = Bare(model, picture, arguments.threads)
         with service(model, arguments.threads) as (url, process, ready_s):
             print(f"ready after {ready_s * 1000:.0f} ms, {_memory(process)}")
-            compare(url, bare, forms, arguments.rounds)
+            compare(url, process, bare, forms, arguments.rounds)
             print(f"\nafterwards {_memory(process)}, load {os.getloadavg()[0]:.1f}")
+            time.sleep(IDLE_S)
+            print(f"after {IDLE_S:g} s of rest {_memory(process)}")
 
 
 if __name__ == "__main__":

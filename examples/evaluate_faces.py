@@ -37,7 +37,7 @@ def enlarge(piece: NDArray[np.float64], *, side: int, margin: int) -> PixelArray
     """`piece` (0-1) as grey uint8 of `side` pixels with `margin` pixels around, through a PNG."""
     grey = np.clip(np.rint(piece * 255), 0, 255).astype(np.uint8)
     large = cv2.resize(grey, (side, side), interpolation=cv2.INTER_CUBIC)
-    framed = cv2.copyMakeBorder(large, *[margin] * 4, borderType=cv2.BORDER_REPLICATE)
+    framed = np.pad(large, margin, mode="edge")
     encoded = cv2.imencode(".png", framed)[1].tobytes()
     return decode(encoded, max_pixels=1_000_000, colours="grey").pixels
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=100, help="pixels a piece is enlarged to")
     parser.add_argument("--margin", type=int, default=25, help="pixels around it")
     arguments = parser.parse_args()
-    pieces = data.lfw_subset()
+    pieces = data.lfw_subset()  # type: ignore[no-untyped-call]
     pictures = [enlarge(p, side=arguments.side, margin=arguments.margin) for p in pieces]
     faces, others = pictures[:FACES], pictures[FACES:]
     runtime = OpencvRuntime.load("face")

@@ -126,7 +126,7 @@ class ShapesYolo(nn.Module):
         )
         fine = self.merge_8(torch.cat((functional.interpolate(middle, scale_factor=2.0), fine), 1))
         outputs = [head(x) for head, x in zip(self.heads, (fine, middle, coarse), strict=True)]
-        centres, strides = cells(images.shape[-1])
+        centres, strides = cells(int(images.shape[-1]))  # a constant in the exported graph
         distances = torch.cat([box for box, _ in outputs], dim=2).float().clamp(-4, 4).exp()
         distances = distances * strides
         boxes = torch.cat((centres - distances[:, :2], centres + distances[:, 2:]), dim=1)

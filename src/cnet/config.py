@@ -145,7 +145,8 @@ def default_token_file() -> Path:
 
 def _xdg(variable: str, fallback: str) -> Path:
     base = os.environ.get(variable)
-    return Path(base) if base else Path.home() / fallback
+    # The XDG specification: a relative path is to be ignored.
+    return Path(base) if base and Path(base).is_absolute() else Path.home() / fallback
 
 
 def load(

@@ -89,8 +89,9 @@ def body(number: int, gate: Path) -> dict[str, Any]:
 
 def deploy(agent: AgentProcess, gate: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """All 200 processes and both services; returns the services."""
+    client = agent.client
     with ThreadPoolExecutor(4) as pool:
-        answers = pool.map(lambda n: agent.client.submit(body(n, gate)), range(LASTING + ENDING))
+        answers = pool.map(lambda n: client.submit(body(n, gate)), range(LASTING + ENDING))
         assert {answer["status"] for answer in answers} == {"running"}
     face = {"name": "face", "type": "opencv", "config": {"cascade_type": "face"}}
     shapes = {

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -49,17 +50,23 @@ def originals() -> list[bytes]:
     exif[0x0112], exif[0x010F] = 6, "maker"
     found = []
     for kind in FORMATS:
-        for mode, options in (("RGB", {}), ("L", {}), ("RGB", {"exif": exif})):
+        plain: dict[str, Any] = {}
+        for mode, options in (("RGB", plain), ("L", plain), ("RGB", {"exif": exif})):
             if options and kind in ("BMP", "GIF"):
                 continue
             stream = BytesIO()
             image.convert(mode).save(stream, kind, **options)
             found.append(stream.getvalue())
-    for mode, kind, options in (
-        ("CMYK", "JPEG", {}), ("RGB", "JPEG", {"progressive": True}), ("P", "PNG", {}),
-        ("RGBA", "PNG", {}), ("RGBA", "WEBP", {"lossless": True}),
-        ("RGB", "TIFF", {"compression": "tiff_lzw"}), ("1", "TIFF", {"compression": "group4"}),
-    ):  # fmt: skip
+    special: list[tuple[str, str, dict[str, Any]]] = [
+        ("CMYK", "JPEG", {}),
+        ("RGB", "JPEG", {"progressive": True}),
+        ("P", "PNG", {}),
+        ("RGBA", "PNG", {}),
+        ("RGBA", "WEBP", {"lossless": True}),
+        ("RGB", "TIFF", {"compression": "tiff_lzw"}),
+        ("1", "TIFF", {"compression": "group4"}),
+    ]
+    for mode, kind, options in special:
         stream = BytesIO()
         image.convert(mode).save(stream, kind, **options)
         found.append(stream.getvalue())

@@ -218,11 +218,14 @@ def test_work_of_clients_that_hung_up_is_dropped(slow: Service) -> None:
     ],
 )
 def test_what_is_no_http_is_refused_and_harms_nobody(tmp_path: Path, content: bytes) -> None:
-    with running(tmp_path, "opencv", "--cascade-type", "face") as service:
+    named = {"CNET_RUN_ID": "run-8"}
+    with running(tmp_path, "opencv", "--cascade-type", "face", environment=named) as service:
         address = (service.client.base_url.host, service.client.base_url.port)
         with socket.create_connection(address, timeout=10) as connection:
             connection.sendall(content)
-            assert connection.recv(4096).startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))
+            answer = connection.recv(4096)
+        assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))
+        assert b"x-cnet-run: run-8\r\n" in answer
         headers = {"content-type": "image/jpeg"}
         body = PHOTOGRAPH.read_bytes()
         assert service.client.post("/predict", content=body, headers=headers).json()["count"] == 1

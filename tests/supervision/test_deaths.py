@@ -223,7 +223,7 @@ async def test_a_spec_that_nobody_claimed_may_be_launched(site: Site) -> None:
     async with site.supervisor() as supervisor:
         await (await supervisor.launch(spec)).wait()
     directory = supervisor.workload_dir(spec.workload_id) / "1"
-    for name in ("exit.json", "shim.json", "lock"):
+    for name in ("exit.json", "shim.json"):
         (directory / name).unlink()
     async with site.supervisor() as again:
         assert await again.attach(spec.workload_id, 1) is None

@@ -147,8 +147,7 @@ class Campaign:
             raise InvariantError("left_over", f"processes: {words}")
         if folders := [path.name for path in self.agent.runs.iterdir() if path.is_dir()]:
             raise InvariantError("left_over", f"run directories: {folders}")
-        groups = [path for base in self._base_groups() for path in base.iterdir() if path.is_dir()]
-        if groups:
+        if groups := self._base_groups():
             raise InvariantError("left_over", f"control groups: {groups}")
 
     def _base_groups(self) -> list[Path]:

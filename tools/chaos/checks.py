@@ -16,6 +16,7 @@ from tools.chaos.sorts import HOPELESS_RESTARTS, SERVICE
 from tools.chaos.system import Process
 
 QUIET_TIMEOUT_S = 45.0
+HOLLOW_TIMEOUT_S = 10.0  # until a run without its process must have been noticed
 LOOK_AGAIN_S = 0.02
 TERMINAL = ("completed", "failed", "stopped")
 
@@ -79,11 +80,20 @@ class Checker:
     def _until_quiet(self) -> Workloads:
         deadline = time.monotonic() + QUIET_TIMEOUT_S
         before: Workloads | None = None
+        hollow_since: float | None = None
         while True:
             now = self._agent.workloads()
             moving = [item for item in now.values() if self._moves(item)]
             if not moving and now == before:
                 return now
+            hollow = [item for item in moving if _is_hollow(item)]
+            hollow_since = (hollow_since or time.monotonic()) if hollow else None
+            if hollow_since is not None and time.monotonic() - hollow_since > HOLLOW_TIMEOUT_S:
+                raise InvariantError(
+                    "dead_pid",
+                    f"{_words(hollow[0])}, but there is no process {hollow[0]['process_pid']}",
+                    hollow[0]["id"],
+                )
             if time.monotonic() > deadline:
                 item = moving[0] if moving else next(iter(now.values()))
                 raise InvariantError(
@@ -267,6 +277,12 @@ def until(condition: Callable[[], bool], *, timeout_s: float) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def _is_hollow(item: dict[str, Any]) -> bool:
+    """Whether it is shown with a process that does not live."""
+    pid = item.get("process_pid")
+    return pid is not None and system.start_time(pid) is None
 
 
 def _words(item: dict[str, Any]) -> str:

@@ -106,9 +106,13 @@ class Model:
             self.tell(subject, f"{operation} asked")
 
     def acknowledge(self, subject: Subject, operation: str, wish: str) -> None:
-        """It was answered: the wish holds now."""
+        """It was answered: the wish holds now.
+
+        But a stop does not undo a delete that was asked before and not answered.
+        """
         with self._lock:
-            subject.wishes = {wish}
+            kept = subject.wishes & {DELETED} if wish == STOPPED else set()
+            subject.wishes = {wish} | kept
             subject.acknowledged = True
             if operation in ("submit", "restart"):
                 subject.touched += 1

@@ -47,6 +47,8 @@ def serve(
     configuration is one line on stderr and status 2.
     """
     try:
+        if url_file is not None:
+            url_file.unlink(missing_ok=True)  # of an earlier agent
         settings = config.load(config_file, overrides=overrides)
         log.configure(settings.logging.level, settings.logging.format)
         anyio.run(Agent(settings).run, url_file, backend_options={"use_uvloop": True})

@@ -40,7 +40,7 @@ def workload(item: Workload, node_id: str) -> dict[str, Any]:
         "created_at": rfc3339(status.created_at),
         "updated_at": rfc3339(status.updated_at),
     }
-    if status.endpoint is not None:
+    if status.endpoint is not None and not status.is_terminal:
         body["endpoint"] = status.endpoint
         body["service_port"] = status.port
     if status.pid is not None:

@@ -160,3 +160,25 @@ class HealthBody(BaseModel):
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route for the error codes it may answer."""
     return {code: {"model": ErrorBody} for code in (*codes, 401, 403)}
+
+
+def inlined(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a model with its definitions put in place of the references to them.
+
+    For bodies that FastAPI does not read itself: it collects no definitions for those.
+    """
+    document = model.model_json_schema()
+    definitions = document.pop("$defs", {})
+
+    def resolved(part: Any) -> Any:
+        if isinstance(part, list):
+            return [resolved(each) for each in part]
+        if not isinstance(part, dict):
+            return part
+        part = dict(part)
+        name = str(part.pop("$ref", "")).rpartition("/")[2]
+        found = {key: resolved(value) for key, value in part.items()}
+        return resolved(definitions[name]) | found if name else found
+
+    schema: dict[str, Any] = resolved(document)
+    return schema

@@ -1,12 +1,15 @@
 """`cnet agent`: run an agent in the foreground. The agent itself is `cnet.agent`.
 
-No other command loads the agent's modules.
+This process becomes the agent, without the command line's own modules.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -44,7 +47,7 @@ def agent(
             help="Stop all workloads before ending; else they run on and are taken up again.",
         ),
     ] = False,
-) -> int:
+) -> None:
     """Run an agent here until it is told to end (Ctrl-C or SIGTERM).
 
     Its workloads run on without it, and the next agent with the same data directory takes them up
@@ -60,7 +63,18 @@ def agent(
         "logging.format": log_format,
     }
     overrides: dict[str, object] = {key: value for key, value in given.items() if value is not None}
-    # Here and not above: `cnet --help` looks at this module, and need not load an agent for that.
-    from cnet.agent.main import serve
+    become_agent(overrides, config, url_file)
 
-    return serve(overrides, config, url_file=url_file)
+
+def become_agent(
+    overrides: dict[str, object], config: Path | None, url_file: Path | None
+) -> NoReturn:
+    """Turn this process into `python -m cnet.agent`.
+
+    An agent runs for months; the command line's libraries (8 MB) need not stay with it.
+    """
+    files = {"config": config, "url-file": url_file}
+    options = [f"--{name}={path}" for name, path in files.items() if path is not None]
+    settings = [f"{key}={json.dumps(value, default=str)}" for key, value in overrides.items()]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "cnet.agent", *options, *settings])  # noqa: S606

@@ -3,7 +3,7 @@
 An executor knows how to start one kind of workload and how to find it again; it keeps no state of
 its own about workloads, takes no quota and decides no restarts: that is the manager's. What it can
 do beyond starting (serve an endpoint, keep logs) are small protocols asked for with `isinstance`.
-`cnet.testing.executor_contract` is the suite that every executor passes.
+`cnet.testing.ExecutorContract` is the suite that every executor passes.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ from cnet.errors import TransientError
 
 T = TypeVar("T")
 
+_IDLE_S = 2.0
+
 
 class ClientGoneError(Exception):
     """The client hung up before its work began; there is nobody to answer."""
@@ -27,10 +29,15 @@ class ClientGoneError(Exception):
 class Lanes:
     """At most `threads` works at a time, at most `max_waiting` more in line, in order.
 
-    Belongs to one event loop; no method may be called from another thread.
+    `on_idle` is called in a worker thread when nothing has run for two seconds. Belongs to one
+    event loop; no method may be called from another thread.
     """
 
-    def __init__(self, threads: int, *, max_waiting: int) -> None:
+    def __init__(
+        self, threads: int, *, max_waiting: int, on_idle: Callable[[], None] | None = None
+    ) -> None:
+        self._on_idle = on_idle
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._threads = threads
         self._max_waiting = max_waiting
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
@@ -48,6 +55,8 @@ class Lanes:
             await self._stand_in_line(gone)
         else:
             self._running += 1
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         cpus = max(1, self._threads // (self._running + len(self._waiting)))
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work, cpus)
@@ -56,6 +65,8 @@ class Lanes:
 
     def close(self) -> None:
         """Take no more work; works under way go on."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _stand_in_line(self, gone: Callable[[], Awaitable[None]]) -> None:
@@ -104,5 +115,8 @@ class Lanes:
         """Hand the lane to the first in line, or count it free."""
         if self._waiting:
             self._waiting.popleft().set_result(None)
-        else:
-            self._running -= 1
+            return
+        self._running -= 1
+        if self._running == 0 and self._on_idle is not None:
+            loop = asyncio.get_running_loop()
+            self._idle_timer = loop.call_later(_IDLE_S, self._pool.submit, self._on_idle)

@@ -18,6 +18,7 @@ from cnet.errors import CnetError, ConfigError, PortTakenError
 from cnet.inference.arguments import whole
 from cnet.inference.catalog import RuntimeCatalog
 from cnet.inference.lanes import Lanes
+from cnet.inference.memory import return_free_memory, share_one_heap
 from cnet.inference.runtime import RuntimeKind, ServiceSettings
 from cnet.inference.server import InferenceServer
 from cnet.inference.serving import bind, serve
@@ -70,13 +71,15 @@ def _run(argv: list[str]) -> int:
 
 
 def _serve(kind: RuntimeKind, arguments: argparse.Namespace) -> None:
+    share_one_heap()
     listener = bind(arguments.host, arguments.port)
     threads = arguments.threads or len(os.sched_getaffinity(0))
     started = perf_counter()
     settings = ServiceSettings(threads=threads, max_pixels=arguments.max_pixels)
     runtime = kind.load(arguments, settings)
+    return_free_memory()
     _LOGGER.info("loaded in %.0f ms, %d threads", (perf_counter() - started) * 1000, threads)
-    lanes = Lanes(threads, max_waiting=_MAX_WAITING)
+    lanes = Lanes(threads, max_waiting=_MAX_WAITING, on_idle=return_free_memory)
     name = arguments.model_name or arguments.runtime
     application = InferenceServer(
         runtime, lanes, name=name, max_body_bytes=arguments.max_body_bytes

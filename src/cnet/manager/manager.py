@@ -410,6 +410,10 @@ class Manager:
         status = workload.status
         if workload.executor is None and not status.is_terminal:
             log.error("no_executor", workload_id=workload.id, type=workload.spec.type)
+        elif status.phase == Phase.STOPPED and status.desired == "running":
+            # A restart during the pause before a next try was cut off between its two steps.
+            self._state.post(workload, Event.RESTART_ASKED, restarted_at=())
+            self._pending[workload.id] = workload
         elif status.is_terminal:
             self._note_end(workload)
         elif status.phase == Phase.PENDING:

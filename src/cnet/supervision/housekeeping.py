@@ -62,7 +62,8 @@ def sweep(
     """Kill and remove what belongs to no workload in `known`; the ids of those workloads."""
     strangers: list[str] = []
     kept_runs: set[str] = set()
-    for workload in sorted(path for path in root.iterdir() if path.is_dir()):
+    workloads = [path for path in root.iterdir() if path.is_dir() and path.name[0] != "."]
+    for workload in sorted(workloads):
         runs = run_directories(workload)
         if workload.name in known:
             kept_runs.update(spec["run_id"] for run in runs if (spec := run.spec()) is not None)

@@ -10,7 +10,9 @@ stall or die because its log cannot be written. Standard library only.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import termios
 import time
 
 CHUNK_BYTES = 65_536  # a pipe holds no more unless told so
@@ -62,6 +64,8 @@ class LogPump:
     def _move(self) -> int:
         """Bytes moved or dropped, 0 at the end of the pipe, -1 when it is empty for now."""
         try:
+            if self._fd < 0 and not self._holds_bytes():
+                return self._drop()  # a silent command gets no file
             if time.monotonic() < self._retry_at:
                 return self._drop()
             try:
@@ -107,6 +111,11 @@ class LogPump:
         count = len(os.read(self._pipe, CHUNK_BYTES))
         self.dropped_bytes += count
         return count
+
+    def _holds_bytes(self) -> bool:
+        cell = bytearray(4)
+        fcntl.ioctl(self._pipe, termios.FIONREAD, cell)
+        return any(cell)
 
     def _make_room(self) -> None:
         if self._fd < 0:

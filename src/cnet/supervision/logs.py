@@ -138,12 +138,14 @@ class _Follower:
 
     def __init__(self, path: Path, lines: int) -> None:
         self._path = path
-        self._fd = _open(path)
         self._first = b""
+        if lines <= 0:  # everything that is kept, as for `tail`
+            self._fd = self._open_oldest()
+            return
+        self._fd = _open(path)
         if self._fd is not None:
             end = os.lseek(self._fd, 0, os.SEEK_END)
-            if lines > 0:
-                self._first = _last_lines(path, self._fd, lines, MAX_TAIL_BYTES, end=end)
+            self._first = _last_lines(path, self._fd, lines, MAX_TAIL_BYTES, end=end)
 
     def read(self) -> bytes:
         """The next bytes, or none for now."""

@@ -130,15 +130,16 @@ def pids_with_environment(entry: bytes) -> list[int]:
     return found
 
 
-def usage(pids: list[int]) -> tuple[float, int]:
-    """CPU seconds (with those of reaped children) and resident bytes of `pids` together."""
-    ticks = pages = 0
+def usage(pids: list[int]) -> tuple[float, int, int]:
+    """CPU seconds (with those of reaped children), resident bytes, and how many of `pids` live."""
+    ticks = pages = living = 0
     for pid in pids:
         fields = stat_fields(pid)
         if fields is not None:
             ticks += sum(map(int, fields[_UTIME : _UTIME + 4]))
             pages += int(fields[_RSS])
-    return ticks / CLOCK_TICKS, pages * PAGE_BYTES
+            living += fields[_STATE] not in (b"Z", b"X")
+    return ticks / CLOCK_TICKS, pages * PAGE_BYTES, living
 
 
 def reaped_cpu_s(pid: int) -> float:

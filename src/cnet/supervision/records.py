@@ -1,7 +1,6 @@
 """The files of a run directory: who writes which, and how they are made safe to read.
 
-    spec.json      the agent, before the launch     what to run
-    lock           the shim                         its existence is the claim, its flock the life
+    spec.json      the agent, before the launch     what to run; the shim's flock on it is its life
     shim.json      the shim, before the command     who runs where
     stop.json      the agent                        how long a stop may take
     exit.json      the shim, or the agent for it    how the run ended; durable
@@ -11,27 +10,29 @@ only; nothing here decides anything.
 """
 
 # pathlib would cost every shim memory:
-# ruff: noqa: PTH104, PTH108, PTH110
+# ruff: noqa: PTH104, PTH110
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 SPEC = "spec.json"
-LOCK = "lock"
 SHIM = "shim.json"
 STOP = "stop.json"
 EXIT = "exit.json"
 SPAWNER_LOCK = "spawner.lock"
 OUTPUT_LOG = "output.log"
 
-_RESERVED_BYTES = 4096
+CLAIM_ATTEMPTS = 20
+CLAIM_INTERVAL_S = 0.002
 
 
 def write_json(directory: str, name: str, record: dict[str, Any]) -> None:
@@ -68,31 +69,33 @@ def read_json(directory: str, name: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def reserve_exit(directory: str) -> None:
-    """Take room for the exit record now, so that a disk full by then cannot lose it."""
-    fd = os.open(_exit_temporary(directory), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _write_all(fd, b" " * _RESERVED_BYTES)
-    finally:
-        os.close(fd)
-
-
 def write_exit(directory: str, record: dict[str, Any]) -> None:
-    """Write the exit record durably: in the reserved room, fsync, rename, fsync of the directory.
+    """Write the exit record durably: fsync, rename, fsync of the directory.
 
-    Without the first fsync a power cut leaves an empty record, without the second none.
+    Without the first fsync a power cut leaves an empty record, without the second none. On a full
+    disk it takes the place of the spec, whose block is there already. Raises OSError.
     """
     data = json.dumps(record).encode()
-    temporary = _exit_temporary(directory)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    temporary = f"{directory}/.{EXIT}.{os.getpid()}"
+    try:
+        _write_synced(temporary, data, os.O_CREAT | os.O_TRUNC)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        temporary = f"{directory}/{SPEC}"
+        _write_synced(temporary, data, 0)
+    os.rename(temporary, f"{directory}/{EXIT}")
+    sync_directory(directory)
+
+
+def _write_synced(path: str, data: bytes, flags: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
     try:
         _write_all(fd, data)
         os.ftruncate(fd, len(data))
         os.fsync(fd)
     finally:
         os.close(fd)
-    os.rename(temporary, f"{directory}/{EXIT}")
-    sync_directory(directory)
 
 
 def sync_directory(directory: str) -> None:
@@ -105,33 +108,33 @@ def sync_directory(directory: str) -> None:
 
 
 def claim(directory: str) -> int | None:
-    """Claim the run for this process and for ever; the locked descriptor, or None when taken.
+    """Take the run for this process; the locked descriptor of its spec, or None when it is taken.
 
-    The lock is taken before the file gets its name, so whoever sees the name and no lock knows
-    that the claimer is dead. The descriptor must stay open as long as the claimer lives.
+    The descriptor must stay open as long as the run lasts: its lock is the proof of life. A run is
+    taken for ever once it has a record; one whose claimer died before has not run anything.
     """
-    temporary = f"{directory}/.{LOCK}.{os.getpid()}"
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    try:
-        os.link(temporary, f"{directory}/{LOCK}")
-    except FileExistsError:
-        os.close(fd)
-        return None
-    finally:
-        os.unlink(temporary)
-    return fd
+    fd = os.open(f"{directory}/{SPEC}", os.O_RDONLY | os.O_CLOEXEC)
+    if _lock(fd) and not any(os.path.exists(f"{directory}/{name}") for name in (SHIM, EXIT)):
+        return fd
+    os.close(fd)
+    return None
 
 
-def is_claimed(directory: str) -> bool:
-    """Whether a shim ever took this run."""
-    return os.path.exists(f"{directory}/{LOCK}")
+def _lock(fd: int) -> bool:
+    for _ in range(CLAIM_ATTEMPTS):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(CLAIM_INTERVAL_S)  # perhaps only somebody who looks whether it is locked
+        else:
+            return True
+    return False
 
 
 def is_locked(directory: str) -> bool:
     """Whether the claimer (or its child on the way to `exec`) lives."""
     try:
-        fd = os.open(f"{directory}/{LOCK}", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(f"{directory}/{SPEC}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
@@ -141,10 +144,6 @@ def is_locked(directory: str) -> bool:
     finally:
         os.close(fd)
     return False
-
-
-def _exit_temporary(directory: str) -> str:
-    return f"{directory}/.{EXIT}.reserved"
 
 
 def _write_all(fd: int, data: bytes) -> None:

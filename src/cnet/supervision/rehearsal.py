@@ -49,7 +49,6 @@ def _run_once(directory: str, cgroups: Cgroups) -> None:
     spec = records.read_json(directory, records.SPEC)
     if claim is None or spec is None:
         raise RuntimeError(f"{directory} is used by somebody else")
-    records.reserve_exit(directory)
     agent, other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = Command()
     command.start(

@@ -67,12 +67,11 @@ class Run:
         """What its tree uses now. Reads /proc some dozen times; may run in a thread."""
         if self.pidfd < 0:
             return Usage(cpu_s=0.0, rss_bytes=0, processes=0)
-        pids = procfs.descendants(self.shim_pid)
-        cpu_s, rss_bytes = procfs.usage(pids)
+        cpu_s, rss_bytes, living = procfs.usage(procfs.descendants(self.shim_pid))
         return Usage(
             cpu_s=cpu_s + procfs.reaped_cpu_s(self.shim_pid),
             rss_bytes=rss_bytes,
-            processes=len(pids),
+            processes=living,
         )
 
     def settle(self, ended: RunExit | None) -> None:

@@ -86,12 +86,6 @@ class RunDirectory:
         """Remove the directory; no process may belong to it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def unclaim(self) -> None:
-        """Make the directory as `create` left it; only after `judge` said UNUSED."""
-        for entry in self.path.iterdir():
-            if entry.name != records.SPEC:
-                entry.unlink(missing_ok=True)
-
     def judge(self, boot_id: str) -> Standing:
         """What the files and /proc prove about it now."""
         if (self.path / records.EXIT).exists():

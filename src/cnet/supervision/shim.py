@@ -51,7 +51,6 @@ def serve(
         return
     os.setsid()
     linux.set_child_subreaper()
-    records.reserve_exit(directory)
     spec = records.read_json(directory, records.SPEC)
     if spec is None:
         raise RuntimeError(f"{directory}/{records.SPEC} is missing or unreadable")

@@ -56,12 +56,18 @@ class Spawner:
         self._lock = os.open(f"{self._root}/{records.SPAWNER_LOCK}", flags, 0o600)
         # Held by an earlier spawner and by shims of its that have not settled their claims.
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        rehearsal.rehearse(self._root, self._cgroups)
+        self._rehearse()
         gc.collect()
         gc.freeze()
         self._agent.send(b"ready", socket.MSG_NOSIGNAL)
         while key := self._agent.recv(MAX_KEY_BYTES):
             self._fork(key.decode())
+
+    def _rehearse(self) -> None:
+        try:
+            rehearsal.rehearse(self._root, self._cgroups)
+        except OSError:
+            return  # a full disk: shims cost more memory then, but they must be had all the same
 
     def _fork(self, key: str) -> None:
         try:

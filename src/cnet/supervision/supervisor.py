@@ -15,21 +15,17 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from cnet.errors import CnetError, ExecutionError, TransientError
 from cnet.supervision import housekeeping, procfs, records
-from cnet.supervision.cgroups import Cgroups, prepare
-from cnet.supervision.channel import Channel
+from cnet.supervision.cgroups import Cgroups
+from cnet.supervision.keeper import Keeper
 from cnet.supervision.launch import MAX_ATTEMPTS, Launch
 from cnet.supervision.run import Run
 from cnet.supervision.run_directory import RunDirectory, Standing
 from cnet.supervision.values import RunExit, RunSpec, check, resolve_user
 
-_log = structlog.get_logger(__name__)
-
-MAX_FAILED_STARTS = 3  # of the spawner in a row, before the agent gives up
 CLEANERS = 2  # threads that search /proc for what killed shims left; each costs a core
 
 
@@ -42,13 +38,10 @@ class Supervisor:
 
     def __init__(self, root: Path, *, cgroups: Cgroups | None = None) -> None:
         self._root = root.absolute()
-        self._cgroups = cgroups
+        self._keeper = Keeper(self, self._root, cgroups=cgroups)
         self._boot_id = procfs.boot_id()
         self._launches: dict[str, Launch] = {}
         self._runs: dict[str, Run] = {}
-        self._channel: Channel | None = None
-        self._ready = anyio.Event()
-        self._closed = False
         self._tasks: TaskGroup | None = None
         self._cleaners = anyio.CapacityLimiter(CLEANERS)
 
@@ -60,62 +53,16 @@ class Supervisor:
         Waits for the spawner of an earlier agent to settle and go. Raises ExecutionError when a
         spawner cannot be started at all. On cancellation runs go on, and waiters are told.
         """
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._cgroups is None:
-            self._cgroups = await anyio.to_thread.run_sync(prepare, str(self._root))
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             try:
-                await self._keep_spawner(task_status)
+                await self._keeper.run(task_status=task_status)
             finally:
                 self._let_go()
                 tasks.cancel_scope.cancel()
 
-    async def _keep_spawner(self, task_status: TaskStatus[None]) -> None:
-        failures = 0
-        announced = False
-        while True:
-            channel = await self._open_channel()
-            try:
-                await self._until_ready_or_dead(channel)
-                if self._ready.is_set():
-                    failures = 0
-                    if not announced:
-                        announced = True
-                        task_status.started()
-                    await channel.died.wait()
-                    _log.warning("spawner died, starting another", exit_code=channel.exit_code)
-                    self._ready = anyio.Event()
-                else:
-                    failures += 1
-            finally:
-                if not channel.died.is_set():
-                    await channel.close()
-            if failures >= MAX_FAILED_STARTS:
-                raise ExecutionError(
-                    f"the spawner ended {failures} times before it was ready (exit code "
-                    f"{channel.exit_code}); {self._root}/spawner.log says why",
-                    code="spawner_failed",
-                )
-
-    async def _open_channel(self) -> Channel:
-        if self._cgroups is None:
-            raise AssertionError("run() finds the control groups first")
-        self._channel = await Channel.open(self, root=self._root, cgroups=self._cgroups)
-        return self._channel
-
-    async def _until_ready_or_dead(self, channel: Channel) -> None:
-        async def wait_for(event: anyio.Event) -> None:
-            await event.wait()
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(wait_for, self._ready)
-            group.start_soon(wait_for, channel.died)
-
     def _let_go(self) -> None:
         """Stop watching: the agent ends, the runs do not."""
-        self._closed = True
         loop = asyncio.get_running_loop()
         for run in list(self._runs.values()):
             if run.pidfd >= 0:
@@ -141,24 +88,23 @@ class Supervisor:
         """
         check(spec)
         user = resolve_user(spec.run_as)
-        if self._closed:
+        if self._keeper.closed:
             raise TransientError("the supervisor is closed")
         directory = RunDirectory(self._root, spec.workload_id, spec.attempt)
         directory.create(spec, user=user, boot_id=self._boot_id)
         launch = Launch(directory)
         self._launches[directory.key] = launch
-        if self._ready.is_set():
+        if self._keeper.ready.is_set():
             self._ask(launch)
         return await launch.outcome()
 
     def _ask(self, launch: Launch) -> None:
         launch.attempts += 1
-        if self._channel is not None:
-            self._channel.send(launch.directory.key)
+        self._keeper.send(launch.directory.key)
 
     def on_ready(self) -> None:
         """A spawner holds the lock: whatever an earlier one was asked is settled now."""
-        self._ready.set()
+        self._keeper.ready.set()
         for launch in list(self._launches.values()):
             if launch.pidfd < 0 and not launch.settling:
                 self._resolve(launch)
@@ -209,8 +155,7 @@ class Supervisor:
                 ),
             )
             return
-        launch.directory.unclaim()
-        if self._ready.is_set():
+        if self._keeper.ready.is_set():
             self._ask(launch)
 
     def _follow(self, launch: Launch, pidfd: int) -> None:
@@ -300,10 +245,10 @@ class Supervisor:
         ended or was lost; what a lost run left behind is killed before this returns. None when
         nothing was ever run: the directory is gone and the attempt may be launched.
         """
-        while not self._ready.is_set():
-            if self._closed:
-                raise TransientError("the supervisor is closed")
-            await self._ready.wait()
+        while not self._keeper.ready.is_set():  # a new event comes with each spawner
+            await self._keeper.ready.wait()
+        if self._keeper.closed:
+            raise TransientError("the supervisor is closed")
         directory = RunDirectory(self._root, workload_id, attempt)
         if launch := self._launches.get(directory.key):
             with suppress(ExecutionError):  # its exit record says the same
@@ -349,13 +294,15 @@ class Supervisor:
         Returns the ids of those workloads. For the agent's start, before anything is launched.
         Blocking, some milliseconds where there is nothing to do; may run in a worker thread.
         """
-        return housekeeping.sweep(self._root, known, cgroups=self._cgroups, boot_id=self._boot_id)
+        return housekeeping.sweep(
+            self._root, known, cgroups=self._keeper.cgroups, boot_id=self._boot_id
+        )
 
     @property
     def spawner_pid(self) -> int | None:
         """The pid of the present spawner, once it is ready."""
-        return self._channel.pid if self._channel is not None and self._ready.is_set() else None
+        return self._keeper.pid
 
     def describe_limits(self) -> dict[str, str]:
         """How memory, cpu and pids limits are enforced on this node, in sentences; after `run`."""
-        return {} if self._cgroups is None else self._cgroups.describe()
+        return {} if self._keeper.cgroups is None else self._keeper.cgroups.describe()

@@ -142,6 +142,15 @@ async def test_a_cancelled_wait_gives_its_place_back() -> None:
         assert works.lanes._running == 0
 
 
+async def test_idle_is_noticed_once_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnet.inference.lanes._IDLE_S", 0.01)
+    idle = threading.Event()
+    resting = Lanes(2, max_waiting=1, on_idle=idle.set)
+    assert await resting.run(lambda cpus: cpus, gone=never) == 2
+    assert await anyio.to_thread.run_sync(idle.wait, 10)
+    resting.close()
+
+
 async def test_an_error_in_the_work_reaches_the_caller_and_frees_the_lane() -> None:
     async with lanes(1) as works:
         for _ in range(3):

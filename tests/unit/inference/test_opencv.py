@@ -40,7 +40,8 @@ def test_one_face_at_the_defaults(grey: PixelArray) -> None:
 
 def test_two_eyes_in_the_upper_part_of_the_face(grey: PixelArray) -> None:
     left, right = OpencvRuntime.load("eye").detect(grey)
-    assert left.face == right.face is not None
+    assert left.face is not None
+    assert left.face == right.face
     assert is_within(left.bbox, left.face)
     assert is_within(right.bbox, left.face)
     assert left.bbox[0] + left.bbox[2] <= right.bbox[0]

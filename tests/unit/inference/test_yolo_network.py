@@ -29,7 +29,7 @@ OUTPUTS = {
 }
 
 
-def found_by(runtime: YoloRuntime) -> list[tuple[str, int, float, tuple[int, int, int, int]]]:
+def found_by(runtime: YoloRuntime) -> list[tuple[str, int, object, tuple[int, int, int, int]]]:
     return [
         (d.label, d.class_id, pytest.approx(d.confidence, abs=2e-3), d.bbox)
         for d in runtime.detect(ORIGINAL)

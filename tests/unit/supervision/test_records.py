@@ -14,8 +14,10 @@ from cnet.supervision import procfs, records
 from cnet.supervision.values import RunExit
 
 
-def test_a_claim_is_made_once_and_its_lock_shows_life(tmp_path: Path) -> None:
+def test_a_claims_lock_shows_life_and_a_record_ends_claiming(tmp_path: Path) -> None:
     directory = str(tmp_path)
+    assert not records.is_locked(directory)
+    records.write_json(directory, records.SPEC, {"run_id": "r"})
     assert not records.is_locked(directory)
     claim = records.claim(directory)
     assert claim is not None
@@ -23,14 +25,34 @@ def test_a_claim_is_made_once_and_its_lock_shows_life(tmp_path: Path) -> None:
     assert records.claim(directory) is None
     os.close(claim)
     assert not records.is_locked(directory)
+    again = records.claim(directory)
+    assert again is not None  # its first claimer died without a record: nothing was run
+    os.close(again)
+    records.write_json(directory, records.SHIM, {})
     assert records.claim(directory) is None
 
 
-def test_exit_records_fit_into_the_reserved_room(tmp_path: Path) -> None:
-    records.reserve_exit(str(tmp_path))
-    assert records.read_json(str(tmp_path), records.EXIT) is None
+def test_an_exit_record_is_whole_and_alone(tmp_path: Path) -> None:
     records.write_exit(str(tmp_path), {"details": "x" * 2000})
     assert records.read_json(str(tmp_path), records.EXIT) == {"details": "x" * 2000}
+    assert [path.name for path in tmp_path.iterdir()] == [records.EXIT]
+
+
+def test_on_a_full_disk_the_exit_record_takes_the_place_of_the_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.write_json(str(tmp_path), records.SPEC, {"argv": ["true"]})
+    genuine = os.open
+
+    def full(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(28, "No space left on device")
+        return genuine(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", full)
+    records.write_exit(str(tmp_path), {"exit_code": 5})
+    monkeypatch.undo()
+    assert records.read_json(str(tmp_path), records.EXIT) == {"exit_code": 5}
     assert [path.name for path in tmp_path.iterdir()] == [records.EXIT]
 
 

@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, Header, Query
 from starlette.responses import StreamingResponse
 
-from cnet.api import render
+from cnet.api import render, schemas
 from cnet.api.context import ApiContext, Context
 
 router = APIRouter(prefix="/api", tags=["events"])
@@ -23,7 +23,10 @@ PING = b": ping\n\n"
 @router.get(
     "/events",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        **schemas.errors(422),
+    },
 )
 async def events(
     context: Context,

@@ -21,13 +21,13 @@ def _local(context: ApiContext) -> dict[str, Any]:
     return render.node(context.manager, updated_at=clock.now(), metadata={})
 
 
-@router.get("/resources", responses={200: {"model": schemas.ResourcesAnswer}})
+@router.get("/resources", responses={200: {"model": schemas.ResourcesAnswer}, **schemas.errors()})
 async def resources(context: Context) -> Response:
     """Capacity, allocated and available of this node."""
     return json_response({"resources": _local(context)})
 
 
-@router.get("/resources/stats", responses={200: {"model": schemas.StatsBody}})
+@router.get("/resources/stats", responses={200: {"model": schemas.StatsBody}, **schemas.errors()})
 async def stats(context: Context) -> Response:
     """Room of this node and workloads by status."""
     counts = context.manager.counts()
@@ -42,7 +42,7 @@ async def stats(context: Context) -> Response:
     )
 
 
-@router.get("/nodes", responses={200: {"model": schemas.NodesBody}})
+@router.get("/nodes", responses={200: {"model": schemas.NodesBody}, **schemas.errors()})
 async def nodes(context: Context) -> Response:
     """Every node known here: this one."""
     here = {**_local(context), "parent_id": None, "depth": 0, "labels": context.labels}
@@ -59,13 +59,13 @@ async def nodes(context: Context) -> Response:
     )
 
 
-@router.get("/nodes/local", responses={200: {"model": schemas.NodeBody}})
+@router.get("/nodes/local", responses={200: {"model": schemas.NodeBody}, **schemas.errors()})
 async def local_node(context: Context) -> Response:
     """This node, unwrapped."""
     return json_response(_local(context))
 
 
-@router.get("/health", responses={200: {"model": schemas.HealthBody}})
+@router.get("/health", responses={200: {"model": schemas.HealthBody}, **schemas.errors()})
 async def health(context: Context) -> Response:
     """Answered without a token, also beyond loopback."""
     return json_response(

@@ -38,9 +38,7 @@ _SUBMIT_BODY = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": WorkloadSpec.model_json_schema(
-                    ref_template="#/components/schemas/{model}"
-                ),
+                "schema": schemas.inlined(WorkloadSpec),
                 "example": {
                     "name": "test-process",
                     "type": "process",
@@ -150,7 +148,7 @@ def _after(manager: Manager, cursor: str | None) -> list[Workload]:
 @router.get(
     "/{workload_id}",
     summary="Look at a workload",
-    responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404)},
+    responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404, 422)},
 )
 async def get_workload(workload_id: WorkloadId, context: Context) -> Response:
     """How it stands."""
@@ -161,7 +159,7 @@ async def get_workload(workload_id: WorkloadId, context: Context) -> Response:
 @router.post(
     "/{workload_id}/stop",
     summary="Stop a workload",
-    responses={200: {"model": schemas.StopBody}, **schemas.errors(404, 409, 507)},
+    responses={200: {"model": schemas.StopBody}, **schemas.errors(404, 409, 422, 507)},
 )
 async def stop(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
     """SIGTERM, then SIGKILL after `stop_grace_s`; answered when all its processes are gone."""
@@ -175,7 +173,7 @@ async def stop(workload_id: WorkloadId, context: Context, wait: Wait = True) -> 
 @router.post(
     "/{workload_id}/restart",
     summary="Restart a workload",
-    responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404, 409, 507)},
+    responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404, 409, 422, 507)},
 )
 async def restart(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
     """End the present run, if there is one, and start another."""
@@ -188,7 +186,7 @@ async def restart(workload_id: WorkloadId, context: Context, wait: Wait = True) 
 @router.delete(
     "/{workload_id}",
     summary="Delete a workload",
-    responses={200: {"model": schemas.MessageBody}, **schemas.errors(404, 409, 507)},
+    responses={200: {"model": schemas.MessageBody}, **schemas.errors(404, 409, 422, 507)},
 )
 async def delete(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
     """Stop it first if need be, then forget it with its logs."""
@@ -201,7 +199,7 @@ async def delete(workload_id: WorkloadId, context: Context, wait: Wait = True) -
 @router.get(
     "/{workload_id}/usage",
     summary="What a run uses now",
-    responses={200: {"model": schemas.UsageBody}, **schemas.errors(404, 409)},
+    responses={200: {"model": schemas.UsageBody}, **schemas.errors(404, 409, 422)},
 )
 async def usage(workload_id: WorkloadId, context: Context) -> Response:
     """CPU seconds and resident memory of all its processes."""

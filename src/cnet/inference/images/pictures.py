@@ -17,6 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from cnet.errors import MalformedError, TooLargeError
 
@@ -36,7 +42,16 @@ PillowImage.MAX_IMAGE_PIXELS = None
 PixelArray = NDArray[np.uint8]
 Colours = Literal["bgr", "grey"]
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+# Imported by name: asked for a format it has not seen, Pillow imports all forty it knows.
+_READERS = (
+    BmpImageFile,
+    GifImageFile,
+    JpegImageFile,
+    PngImageFile,
+    TiffImageFile,
+    WebPImageFile,
+)
+FORMATS = tuple(str(reader.format) for reader in _READERS)
 
 _LONGEST_SIDE = 1 << 20  # OpenCV's own limit
 _PNG_SIGNATURE = 8  # bytes before the first chunk

@@ -1,0 +1,88 @@
+"""The agent's own OpenAPI document, aimed: generated submits reach the parts behind validation.
+
+Left alone, a generator fills `config` and ids with noise, and nearly all requests end at the first
+check. So the document is narrowed beside the original: ids from a small pool, so that requests meet
+each other's workloads, configs by the models of the executors, and commands that are harmless.
+"""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from typing import Any
+
+from cnet.api.schemas import inlined
+from cnet.executors.inference import MlModelConfig, OpenCvConfig
+from cnet.executors.process import ProcessConfig
+from cnet.model.workload import WorkloadSpec
+
+Json = dict[str, Any]
+
+POOL = [str(uuid.UUID(int=number, version=4)) for number in range(6)]
+COMMANDS = ["/bin/true", "/bin/false", "no-such-program"]
+STREAMS = frozenset({"/api/events"})
+"""Answers without an end, tried apart."""
+
+
+def aimed(document: Json) -> Json:
+    """The document with the submit's body narrowed and every id drawn from the pool."""
+    document = copy.deepcopy(document)
+    document["paths"] = {
+        path: operations for path, operations in document["paths"].items() if path not in STREAMS
+    }
+    content = document["paths"]["/api/workloads"]["post"]["requestBody"]["content"]
+    media = content["application/json"]
+    media.pop("example", None)
+    media["schema"] = {"anyOf": [media["schema"], _process(), *_services()]}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                _aim(parameter)
+    return document
+
+
+def _aim(parameter: Json) -> None:
+    if parameter["name"] in {"workload_id", "cursor"}:
+        parameter["schema"] = {"type": "string", "enum": [*POOL, "unknown"]}
+    if parameter["name"] == "follow":
+        parameter["schema"] = {"type": "boolean", "enum": [False]}
+
+
+def _process() -> Json:
+    spec = _spec("process")
+    config = inlined(ProcessConfig)
+    config["properties"]["command"] = {"type": "string", "enum": COMMANDS}
+    config["properties"]["args"]["maxItems"] = 3
+    config["properties"].pop("working_dir")
+    spec["properties"]["config"] = config
+    return spec
+
+
+def _services() -> list[Json]:
+    """Whatever else is right about them, their files are not there: none is started."""
+    models = []
+    for kind, model, path in (
+        ("mlmodel", MlModelConfig, "model_path"),
+        ("opencv", OpenCvConfig, "cascade_path"),
+    ):
+        spec, config = _spec(kind), inlined(model)
+        config["properties"][path] = {"type": "string", "enum": ["no-such-file", "a\0b"]}
+        config["required"] = [path]
+        spec["properties"]["config"] = config
+        models.append(spec)
+    return models
+
+
+def _spec(kind: str) -> Json:
+    spec = inlined(WorkloadSpec)
+    properties = spec["properties"]
+    properties["type"] = {"type": "string", "enum": [kind]}
+    properties["id"] = {"type": "string", "enum": POOL}
+    properties["requirements"]["properties"]["cpu"] = {"type": "number", "minimum": 0, "maximum": 3}
+    properties["requirements"]["properties"]["memory"]["maximum"] = 1 << 32
+    restart = properties["restart"]["anyOf"][0]["properties"]
+    restart["attempts"]["maximum"] = 2
+    restart["backoff_s"]["maximum"] = 0.1
+    properties.pop("run_as")
+    spec["required"] = ["name", "type", "config"]
+    return spec

@@ -1,0 +1,146 @@
+"""Requests generated from the OpenAPI document: no 5xx, no broken connection, balanced books."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.fuzz.generated import POOL, aimed
+from tests.support.agents import AgentProcess, start_agent
+
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(400)]
+
+SEED = 20_261_121
+ROUNDS = 12
+PER_ROUND = {("POST", "/api/workloads"): 150, ("GET", "/api/workloads"): 60}
+OTHERS = 45
+LEAST_CASES = 5_000
+CONFORMANCE = [content_type_conformance, response_schema_conformance, status_code_conformance]
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    """Its workloads find no program by name, whatever a generator makes up as a command."""
+    agent = start_agent(
+        tmp_path_factory.mktemp("fuzz"),
+        environ={"PATH": "/nonexistent"},
+        resources={"cpu": 4, "gpu": 2, "memory": 1 << 33, "storage": 1 << 33},
+        logging={"level": "warn", "format": "text"},
+        workload_logs={"max_bytes": 4096, "files": 1},
+    )
+    yield agent
+    agent.stop()
+
+
+def test_requests_of_the_document(agent: AgentProcess) -> None:
+    """At least 5,000, right and wrong ones; every answer in a shape that the document has."""
+    document = httpx.get(f"{agent.url}/openapi.json").json()
+    schema = schemathesis.openapi.from_dict(aimed(document))
+    operations = [result.ok() for result in schema.get_all_operations()]
+    seen: Counter[tuple[str, str, int]] = Counter()
+    with requests.Session() as session:
+        session.trust_env = False
+        for number in range(ROUNDS):
+            for operation in operations:
+                for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+                    _run(agent, operation, mode, number, session, seen)
+            _assert_balanced(agent)
+    statuses = Counter[int]()
+    for (_, _, status), count in seen.items():
+        statuses[status] += count
+    print(f"{sum(seen.values())} cases, by status: {dict(sorted(statuses.items()))}")
+    assert sum(seen.values()) >= LEAST_CASES
+    # the generator got behind validation, and every kind of answer came
+    for method, path, status in (
+        ("POST", "/api/workloads", 201),
+        ("POST", "/api/workloads", 200),
+        ("POST", "/api/workloads", 409),
+        ("POST", "/api/workloads", 422),
+        ("DELETE", "/api/workloads/{workload_id}", 200),
+        ("DELETE", "/api/workloads/{workload_id}", 404),
+        ("POST", "/api/workloads/{workload_id}/stop", 409),
+        ("POST", "/api/workloads/{workload_id}/restart", 200),
+        ("GET", "/api/workloads/{workload_id}/logs", 200),
+    ):
+        assert seen[method, path, status], (method, path, status, seen)
+
+
+def test_parameters_of_streams(agent: AgentProcess) -> None:
+    """The event stream opens, or says what is wrong with the request."""
+    values = ("", "0", "-1", "1e3", "9" * 400, "x", "\0", "\u0663", "%", "[]")
+    for after in values:
+        for workload in (*values, *POOL[:1]):
+            params = {"after": after, "workload": workload}
+            with httpx.stream("GET", f"{agent.url}/api/events", params=params) as reply:
+                assert reply.status_code in {200, 422}
+                assert next(reply.iter_bytes())
+    for header in (b"", b"0", b"-1", b"\xff", b"9" * 400, b"1 2"):
+        headers = {"Last-Event-ID": header}
+        with httpx.stream("GET", f"{agent.url}/api/events", headers=headers) as reply:
+            assert reply.status_code == 200
+    _assert_balanced(agent)
+
+
+def _run(
+    agent: AgentProcess,
+    operation: APIOperation[Any, Any, Any, Any],
+    mode: GenerationMode,
+    number: int,
+    session: requests.Session,
+    seen: Counter[tuple[str, str, int]],
+) -> None:
+    key = (operation.method.upper(), operation.path)
+    cases = PER_ROUND.get(key, OTHERS) // (1 if mode is GenerationMode.POSITIVE else 2)
+
+    @seed(SEED + number)
+    @settings(
+        max_examples=cases,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: Case) -> None:
+        response = case.call(base_url=agent.url, session=session, timeout=20)
+        seen[(*key, response.status_code)] += 1
+        assert response.status_code < 500, (case.as_curl_command(), response.text)
+        if response.status_code >= 400:
+            body = response.json()
+            assert isinstance(body["error"], str) and isinstance(body["details"], str)
+        if mode is GenerationMode.POSITIVE:
+            case.validate_response(response, checks=CONFORMANCE)
+
+    try:
+        check()
+    except Unsatisfiable:
+        assert mode is GenerationMode.NEGATIVE  # nothing about it can be wrong
+
+
+def _assert_balanced(agent: AgentProcess) -> None:
+    """Everything can be deleted, and then nothing is held."""
+    assert agent.process is not None and agent.process.poll() is None, agent.log()[-4000:]
+    for workload in agent.client.list():
+        agent.client.delete(workload["id"])
+    resources = agent.client.resources()
+    assert not any(resources["used"].values()), resources
+    assert resources["available"] == resources["total"]
+    assert "Traceback" not in agent.log(), agent.log()[-4000:]
+    runs = [path.name for path in Path(agent.data_dir / "runs").iterdir() if path.is_dir()]
+    assert runs == []
