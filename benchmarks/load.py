@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client for load: kept-alive raw sockets, so that the load costs little CPU itself.
+"""A lean HTTP/1.1 client: kept-alive raw sockets, so that the load costs little CPU itself.
 
 On the small machines these benchmarks run on, a comfortable client would be half of what is
 measured.

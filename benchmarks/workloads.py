@@ -1,6 +1,6 @@
 """H1–H4: what an agent costs beside the work it runs.
 
-    python -m benchmarks.workloads [--count 5000] [--connections 8] [--only rate,latency,idle,many]
+python -m benchmarks.workloads [--count 5000] [--connections 8] [--only rate,latency,idle,many]
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def measure_rate(*, count: int, connections: int, rounds: int) -> None:
     for _ in range(rounds):
         ceilings.append(spawn_ceiling(1000))
         with running_agent() as agent:
-            rates.append(asyncio.run(rate(agent.url, count=count // rounds, connections=connections)))
+            one = rate(agent.url, count=count // rounds, connections=connections)
+            rates.append(asyncio.run(one))
     ours, ceiling = statistics.median(rates), statistics.median(ceilings)
     print(f"submit → recorded exit   {ours:8.1f}/s   ({', '.join(f'{r:.0f}' for r in rates)})")
     print(f"bare posix_spawn         {ceiling:8.1f}/s   ratio {ours / ceiling:.2f}")
@@ -102,10 +103,11 @@ def measure_idle(*, seconds: float) -> None:
         used = after.user + after.system - before.user - before.system
         rss, pss, _ = memory(agent.pid)
         spawner = sum(memory(child.pid)[1] for child in process.children())
-        print(f"idle agent               RSS {rss:.1f} MB, PSS {pss:.1f} MB, its spawner {spawner:.1f} MB")
+        print(f"idle agent  RSS {rss:.1f} MB, PSS {pss:.1f} MB, spawner {spawner:.1f} MB")
         print(f"idle CPU                 {used / seconds:.2%} of a core over {seconds:.0f} s")
     starts_ms = sorted(start * 1000 for start in starts)
-    print(f"start → first answer     median {statistics.median(starts_ms):.0f} ms ({starts_ms[0]:.0f}–{starts_ms[-1]:.0f})")
+    spread = f"{starts_ms[0]:.0f}–{starts_ms[-1]:.0f}"
+    print(f"start → first answer     median {statistics.median(starts_ms):.0f} ms ({spread})")
 
 
 def measure_many(*, count: int) -> None:

@@ -36,6 +36,9 @@ class AuthSettings(_Section):
 class AgentSettings(_Section):
     """Who and where this agent is."""
 
+    # CNET_AGENT__NODE_ID=7 is read as a number and means the name "7".
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
     node_id: str | None = Field(None, min_length=1, max_length=128, pattern=r"^[^\s/]+$")
     address: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535, description="0: a free one")

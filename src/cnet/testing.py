@@ -13,7 +13,8 @@
 A development tool: it needs pytest with the anyio plug-in, which the agent does not. It checks the
 promises of `cnet.executors.base` against real runs below pytest's `tmp_path` and must never reach
 into an executor's inside. "Restart" means another supervisor on the same directory, as after a
-crash of the agent; nothing may be lost by it.
+crash of the agent; nothing may be lost by it. For failures that explain themselves, say
+`pytest.register_assert_rewrite("cnet.testing")` in a conftest before the first import.
 """
 
 from __future__ import annotations
@@ -177,14 +178,13 @@ class ExecutorContract:
             task = await self._prepared(executor, self.long_config(tmp_path))
             first = await executor.start(task)
             pid, started_at = first.pid, first.started_at
-        async with self._agent(tmp_path) as executor:
-            async with self._ending(executor, task):
-                found = await executor.attach(task)
-                assert found is not None and not isinstance(found, RunExit)
-                assert (found.pid, found.started_at) == (pid, started_at)
-                with anyio.move_on_after(0.05) as scope:
-                    await found.wait()
-                assert scope.cancelled_caught
+        async with self._agent(tmp_path) as executor, self._ending(executor, task):
+            found = await executor.attach(task)
+            assert found is not None and not isinstance(found, RunExit)
+            assert (found.pid, found.started_at) == (pid, started_at)
+            with anyio.move_on_after(0.05) as scope:
+                await found.wait()
+            assert scope.cancelled_caught
 
     async def test_a_stop_outlives_the_agent_that_asked(self, tmp_path: Path) -> None:
         async with self._agent(tmp_path) as executor:

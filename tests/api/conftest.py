@@ -1,4 +1,4 @@
-"""One agent per module, and a clean one for each test: what a test leaves is deleted and counted."""
+"""One agent per module, clean for each test: what a test leaves is deleted and counted."""
 
 from __future__ import annotations
 

@@ -106,9 +106,7 @@ def test_an_end_while_the_agent_was_away(own_agent: AgentProcess, tmp_path: Path
 
 
 def test_stopping_everything_with_the_agent(tmp_path: Path) -> None:
-    agent = start_agent(
-        tmp_path, resources={"cpu": 4}, agent={"stop_workloads_on_exit": True}
-    )
+    agent = start_agent(tmp_path, resources={"cpu": 4}, agent={"stop_workloads_on_exit": True})
     with Node(agent) as node:
         first = node.process("sleep", "60", requirements={"cpu": 4})
         waiting = node.process("sleep", "60", requirements={"cpu": 4})

@@ -10,7 +10,6 @@ import psutil
 import pytest
 
 from tests.api.node import Json, Node, process_spec, refused
-from tests.support.agents import wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may run as somebody else")
 
@@ -46,9 +45,10 @@ def test_a_secret_reaches_the_process_and_nobody_else(node: Node) -> None:
     assert _environ(body)["PASSWORD"] == secret
     assert body["config"]["secret_env"] == body["metadata"]["secret_env"] == {"PASSWORD": "***"}
     path = f"/api/workloads/{body['id']}"
-    for route in ("/api/workloads", path, f"{path}/logs", "/api/resources", "/api/nodes"):
-        seen.append(node.http.get(route).text)
-    argvs = [" ".join(process.info["cmdline"] or ()) for process in _everybody()]
+    routes = ("/api/workloads", path, f"{path}/logs", "/api/resources", "/api/nodes")
+    seen += [node.http.get(route).text for route in routes]
+    everybody = psutil.process_iter(["cmdline"])
+    argvs = [" ".join(process.info["cmdline"] or ()) for process in everybody]
     assert any("sleep 60" in argv for argv in argvs)
     for text in (*seen, *argvs, node.agent.log()):
         assert secret not in text
@@ -115,12 +115,6 @@ def test_a_memory_limit_is_told_and_kept(node: Node) -> None:
         assert ended["status_reason"] == "out_of_memory"
         assert "memory limit" in ended["status_detail"]
     assert node.used()["memory"] == 0
-
-
-def _everybody() -> list[psutil.Process]:
-    found: list[psutil.Process] = []
-    wait_until(lambda: bool(found.extend(psutil.process_iter(["cmdline"])) or found))
-    return found
 
 
 def _assert_private(data_dir: Path) -> None:

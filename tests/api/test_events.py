@@ -91,7 +91,7 @@ def test_two_listeners_see_the_same(node: Node) -> None:
 @pytest.mark.parametrize("header", ["abc", "-1", "1.5", "9" * 40, "\u0663"])
 def test_an_id_that_is_no_number_of_ours(node: Node, header: str) -> None:
     """A browser sends what it was given once; nonsense must not shut it out."""
-    headers = {"Last-Event-ID": header.encode()}
+    headers = {b"Last-Event-ID": header.encode()}
     with node.http.stream("GET", "/api/events", headers=headers) as reply:
         assert reply.status_code == 200
         assert next(reply.iter_lines()) == "retry: 1000"

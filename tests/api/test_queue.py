@@ -101,4 +101,3 @@ def test_a_restarted_one_stands_at_the_end_of_the_queue(node: Node) -> None:
     assert node.wait_status(second["id"], "running")["pid"]
     node.stop(second["id"])
     node.wait_status(first["id"], "running")
-

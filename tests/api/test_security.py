@@ -44,9 +44,7 @@ ROUTES = (
     ],
 )
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/api/health")])
-def test_a_name_that_is_not_ours_is_refused(
-    node: Node, host: str, method: str, path: str
-) -> None:
+def test_a_name_that_is_not_ours_is_refused(node: Node, host: str, method: str, path: str) -> None:
     """DNS rebinding: the browser believes it speaks to evil.example."""
     reply = node.http.request(method, path, headers={"Host": host}, json=process_spec("true"))
     refused(reply, 403, "forbidden", says="Host")
@@ -75,9 +73,7 @@ def test_loopback_names_are_answered(node: Node, host: str) -> None:
     ],
 )
 @pytest.mark.parametrize(("method", "path"), ROUTES[:3])
-def test_pages_of_other_sites_are_refused(
-    node: Node, origin: str, method: str, path: str
-) -> None:
+def test_pages_of_other_sites_are_refused(node: Node, origin: str, method: str, path: str) -> None:
     host = node.http.base_url.netloc.decode()
     headers = {"Origin": origin.format(host=host)}
     reply = node.http.request(method, path, headers=headers, json=process_spec("true"))
@@ -188,9 +184,7 @@ def test_no_start_with_a_token_that_can_be_guessed(tmp_path: Path) -> None:
 def test_without_the_token_nothing_is_answered(
     outside: httpx.Client, token: str, authorization: str | None
 ) -> None:
-    headers = (
-        {} if authorization is None else {"Authorization": authorization.format(token=token)}
-    )
+    headers = {} if authorization is None else {"Authorization": authorization.format(token=token)}
     for method, path in ROUTES:
         reply = outside.request(method, path, headers=headers, json=process_spec("true"))
         body = refused(reply, 401, "unauthorized", says="cnet init")

@@ -52,9 +52,7 @@ def curl(node: Node, files: Path) -> Any:
     """Runs a documented command against the test's agent."""
 
     def run(command: str, workload_id: str = "") -> Answer:
-        return replay(
-            command.strip(), agent=node.agent.url, folder=files, workload_id=workload_id
-        )
+        return replay(command.strip(), agent=node.agent.url, folder=files, workload_id=workload_id)
 
     return run
 
@@ -264,7 +262,7 @@ def _check_node(here: Json) -> None:
 def _check_box(box: list[int], *, width: int, height: int) -> None:
     x, y, w, h = box
     assert all(isinstance(number, int) for number in box)
-    assert 0 <= x and 0 <= y and w > 0 and h > 0 and x + w <= width and y + h <= height
+    assert x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= width and y + h <= height
 
 
 def _time(text: str) -> datetime:

@@ -245,9 +245,7 @@ def test_the_same_id_at_the_same_moment_starts_once(node: Node) -> None:
     marker = str(uuid.uuid4())
     spec = process_spec("sh", "-c", f"echo {marker}; exec sleep 60") | {"id": marker}
     with ThreadPoolExecutor(8) as threads:
-        replies = list(
-            threads.map(lambda _: node.http.post("/api/workloads", json=spec), range(8))
-        )
+        replies = list(threads.map(lambda _: node.http.post("/api/workloads", json=spec), range(8)))
     assert sorted(reply.status_code for reply in replies) == [200] * 7 + [201]
     assert len({reply.json()["pid"] for reply in replies}) == 1
     assert node.logs(marker) == [marker]

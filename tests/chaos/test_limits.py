@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tools.chaos import system
-from tools.chaos.system import Process
 
 from tests.support.agents import AgentProcess, start_agent, wait_until
 
@@ -61,24 +61,16 @@ def test_memory_overrun_is_killed_and_named(agent: AgentProcess, by_child: bool)
 def test_deaf_family_is_gone_when_the_stop_is_answered(agent: AgentProcess) -> None:
     mark = str(uuid.uuid4())
     deaf = "trap '' TERM; while :; do sleep 1000; done"
-    family = f'(setsid sh -c "{deaf}" &); setsid sh -c "{deaf}" & sh -c "{deaf}" & {deaf}'
+    script = f'(setsid sh -c "{deaf}" &); setsid sh -c "{deaf}" & sh -c "{deaf}" & {deaf}'
     workload = submit(
-        agent, "sh", "-c", family, stop_grace_s=0.5, config={"env": {"TEST_MARK": mark}}
+        agent, "sh", "-c", script, stop_grace_s=0.5, config={"env": {"TEST_MARK": mark}}
     )
-    wait_until(lambda: len(family_of(mark)) == 8, what=lambda: str(family_of(mark)))
+    family = partial(system.carrying, "TEST_MARK", mark)
+    wait_until(lambda: len(family()) == 8, what=lambda: str(family()))
     agent.client.stop(workload["id"])
-    assert family_of(mark) == []
+    assert family() == []
     stopped = agent.client.get(workload["id"])
     assert (stopped["status"], stopped["exit_signal"]) == ("stopped", "SIGKILL")
-
-
-def family_of(mark: str) -> list[Process]:
-    """Processes that carry the mark in their environment."""
-    return [
-        process
-        for process, environment in system.environments()
-        if environment.get("TEST_MARK") == mark
-    ]
 
 
 def test_flood_of_output_neither_stalls_the_agent_nor_fills_the_disk(

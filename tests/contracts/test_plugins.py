@@ -53,7 +53,7 @@ def test_a_plugin_adds_its_kind(context: ExecutorContext) -> None:
 
 def test_two_of_one_kind_are_an_error(context: ExecutorContext) -> None:
     plugin = _plugin("tests.contracts.sample_plugin:make")
-    with pytest.raises(ConfigError, match="sample_plugin:make.*kind 'shell' already"):
+    with pytest.raises(ConfigError, match=r"sample_plugin:make.*kind 'shell' already"):
         load_executors(context, [plugin, plugin])
 
 
@@ -82,9 +82,7 @@ def _names(found: Iterator[Distribution] | object) -> set[str]:
 @pytest.fixture
 def agent(tmp_path: Path, site: Path) -> Iterator[AgentProcess]:
     """An agent in whose environment the plug-in is installed."""
-    agent = start_agent(
-        tmp_path, resources={"cpu": 2}, environ={"PYTHONPATH": str(site)}
-    )
+    agent = start_agent(tmp_path, resources={"cpu": 2}, environ={"PYTHONPATH": str(site)})
     yield agent
     agent.environ["PYTHONPATH"] = str(site)
     agent.restart()

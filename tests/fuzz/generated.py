@@ -14,6 +14,7 @@ from typing import Any
 from cnet.api.schemas import inlined
 from cnet.executors.inference import MlModelConfig, OpenCvConfig
 from cnet.executors.process import ProcessConfig
+from cnet.model.lifecycle import WIRE_STATUSES
 from cnet.model.workload import WorkloadSpec
 
 Json = dict[str, Any]
@@ -24,16 +25,24 @@ STREAMS = frozenset({"/api/events"})
 """Answers without an end, tried apart."""
 
 
+def finite(document: Json) -> Json:
+    """The document as it is, without the answers that have no end."""
+    document = copy.deepcopy(document)
+    for stream in STREAMS:
+        del document["paths"][stream]
+    for parameter in document["paths"]["/api/workloads/{workload_id}/logs"]["get"]["parameters"]:
+        if parameter["name"] == "follow":
+            parameter["schema"] = {"type": "boolean", "enum": [False]}
+    return document
+
+
 def aimed(document: Json) -> Json:
     """The document with the submit's body narrowed and every id drawn from the pool."""
-    document = copy.deepcopy(document)
-    document["paths"] = {
-        path: operations for path, operations in document["paths"].items() if path not in STREAMS
-    }
+    document = finite(document)
     content = document["paths"]["/api/workloads"]["post"]["requestBody"]["content"]
     media = content["application/json"]
     media.pop("example", None)
-    media["schema"] = {"anyOf": [media["schema"], _process(), *_services()]}
+    media["schema"] = {"anyOf": [_process(), *_services()]}
     for operations in document["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):
@@ -44,8 +53,8 @@ def aimed(document: Json) -> Json:
 def _aim(parameter: Json) -> None:
     if parameter["name"] in {"workload_id", "cursor"}:
         parameter["schema"] = {"type": "string", "enum": [*POOL, "unknown"]}
-    if parameter["name"] == "follow":
-        parameter["schema"] = {"type": "boolean", "enum": [False]}
+    if parameter["name"] == "status":
+        parameter["schema"] = {"type": "string", "enum": list(WIRE_STATUSES)}
 
 
 def _process() -> Json:
@@ -67,6 +76,8 @@ def _services() -> list[Json]:
     ):
         spec, config = _spec(kind), inlined(model)
         config["properties"][path] = {"type": "string", "enum": ["no-such-file", "a\0b"]}
+        hosts = ["localhost", "127.0.0.1", "::1", "x" * 70, "a\0b", "256.0.0.1", ""]
+        config["properties"]["service_host"] = {"type": "string", "enum": hosts}
         config["required"] = [path]
         spec["properties"]["config"] = config
         models.append(spec)
@@ -83,6 +94,9 @@ def _spec(kind: str) -> Json:
     restart = properties["restart"]["anyOf"][0]["properties"]
     restart["attempts"]["maximum"] = 2
     restart["backoff_s"]["maximum"] = 0.1
+    properties["name"] = {"type": "string", "pattern": "^[a-z0-9-]{1,20}$"}
+    properties["labels"]["additionalProperties"] = {"type": "string", "pattern": "^[a-z]{0,9}$"}
+    properties["labels"]["propertyNames"] = {"pattern": "^[a-z]{0,9}$"}
     properties.pop("run_as")
     spec["required"] = ["name", "type", "config"]
     return spec

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from cnet.supervision import Cgroups, Limits, RunSpec, Supervisor, procfs
-from cnet.supervision.cgroups import prepare
+from cnet.supervision.cgroup_setup import prepare
 
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 

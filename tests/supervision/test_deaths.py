@@ -15,7 +15,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from cnet.supervision import Run, RunExit, RunSpec, Supervisor, procfs
+from cnet.errors import ExecutionError
+from cnet.supervision import Cgroups, Run, RunExit, RunSpec, Supervisor, procfs, tail
 from tests.supervision.site import Site, until
 
 pytestmark = pytest.mark.anyio
@@ -127,7 +128,12 @@ async def test_running_commands_do_not_notice_a_killed_spawner(site: Site) -> No
         assert (await run.wait()).signal == signal.SIGTERM
 
 
-async def test_a_killed_shim_is_a_lost_run_without_orphans(site: Site) -> None:
+@pytest.mark.parametrize(
+    "cgroups", [None, Cgroups.none("the test searches")], ids=["cgroups", "search"]
+)
+async def test_a_killed_shim_is_a_lost_run_without_orphans(
+    site: Site, cgroups: Cgroups | None
+) -> None:
     # A grandchild in a session of its own, deaf to SIGTERM, without the command's parent.
     program = """
 import os, signal, time
@@ -135,13 +141,15 @@ if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.write(1, b"up\\n")
         time.sleep(600)
     os._exit(0)
 time.sleep(600)
 """
     spec = site.python(program)
-    async with site.supervisor() as supervisor:
+    async with site.supervisor(cgroups=cgroups) as supervisor:
         run = await supervisor.launch(spec)
+        await until(lambda: tail(supervisor.log_path(spec.workload_id), 1) == ["up"])
         await until(lambda: len(site.pids()) == 2 and run.usage().processes == 2)
         os.kill(run.shim_pid, signal.SIGKILL)
         ended = await run.wait()
@@ -263,3 +271,18 @@ async def test_sweep_ends_what_nobody_knows_and_keeps_the_rest(site: Site) -> No
         again.remove(known.workload_id)
         again.remove(known.workload_id)
         assert not again.workload_dir(known.workload_id).exists()
+
+
+async def test_a_spawner_that_cannot_start_is_an_error_that_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with site.supervisor():
+            pytest.fail("a spawner that ends at once cannot be ready")
+    error = caught.value
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ExecutionError)
+    assert error.code == "spawner_failed"
+    assert "exit code 1" in error.message

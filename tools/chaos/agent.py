@@ -97,6 +97,11 @@ class AgentUnderTest:
         self.start_seconds.append(took)
         return took
 
+    def require_alive(self) -> None:
+        """Raises InvariantError `crash` when it has ended by itself."""
+        if self.process is not None and (code := self.process.poll()) is not None:
+            raise InvariantError("crash", f"the agent ended by itself with {code}")
+
     def kill(self) -> None:
         """SIGKILL to the agent alone; returns when it is gone."""
         if self.process is not None:

@@ -23,6 +23,7 @@ CLIENTS = 3
 CHECK_SHARE = 0.3  # of the kills are followed by a check
 DRAIN_S = 60.0
 EMPTY_WITHIN_S = 30.0
+PORTS = range(10_000, 20_000)
 PROGRAMS = ("sh", "sleep", "flock", "setsid")
 
 
@@ -99,6 +100,7 @@ class Campaign:
         self._gate.close()
         self._gate.drain(DRAIN_S)
         self._raise_failures()
+        self.agent.require_alive()
         self.checker.check()
         self.nemesis.check_bystanders()
         self._gate.open()
@@ -179,8 +181,9 @@ class Campaign:
 
 
 def _free_port() -> int:
-    """A port of the range that no outgoing connection takes, free now."""
-    for port in range(31_999, 20_000, -1):
+    """A port of the range that no outgoing connection takes, free now; other tools take others."""
+    for offset in range(PORTS.stop - PORTS.start):
+        port = PORTS.start + (os.getpid() * 7 + offset) % (PORTS.stop - PORTS.start)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

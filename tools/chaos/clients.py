@@ -16,14 +16,19 @@ from pathlib import Path
 
 from tools.chaos import model, sorts
 from tools.chaos.agent import AgentUnderTest, UnansweredError
+from tools.chaos.checks import until
 from tools.chaos.model import InvariantError, Model, Subject
 
 MAX_ALIVE = 9  # workloads per thread, ended ones included
 TINY_PAUSE_S = 0.015
+KILL_KNOWN_S = 5.0  # from a kill until the gate is closed
 
 
 class Gate:
-    """Lets operations through, or holds them back; counts those under way and announces each."""
+    """Lets operations through, or holds them back; counts those under way and announces each.
+
+    `era` is another one after each closing, which follows on the heels of each kill of the agent.
+    """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -31,18 +36,19 @@ class Gate:
         self._ended = False
         self._inside = 0
         self._passed = 0
+        self.era = 0
 
     @contextmanager
-    def operation(self) -> Iterator[bool]:
-        """Inside the `with`, one operation is under way; False once everything is to end."""
+    def operation(self) -> Iterator[int | None]:
+        """Inside the `with`, one operation is under way: its era, None once all is to end."""
         with self._condition:
             self._condition.wait_for(lambda: self._open or self._ended)
             self._inside += 1
             self._passed += 1
             self._condition.notify_all()
-            go = not self._ended
+            era = None if self._ended else self.era
         try:
-            yield go
+            yield era
         finally:
             with self._condition:
                 self._inside -= 1
@@ -57,6 +63,7 @@ class Gate:
         """Hold further operations back."""
         with self._condition:
             self._open = False
+            self.era += 1
 
     def drain(self, timeout_s: float) -> None:
         """Wait until none is under way. Raises InvariantError `stuck`."""
@@ -100,14 +107,16 @@ class Client(threading.Thread):
         self._mark = mark
         self._port = port  # for a service of its own, or None
         self._mine: list[Subject] = []
+        self._era = 0
         self.failure: InvariantError | None = None
 
     def run(self) -> None:
         try:
             while True:
-                with self._gate.operation() as go:
-                    if not go:
+                with self._gate.operation() as era:
+                    if era is None:
                         return
+                    self._era = era
                     self._step()
                 time.sleep(self._rng.uniform(0, TINY_PAUSE_S))
         except InvariantError as violation:
@@ -115,7 +124,12 @@ class Client(threading.Thread):
 
     def _step(self) -> None:
         self._mine = [subject for subject in self._mine if subject.wishes != {model.DELETED}]
-        unsure = [subject for subject in self._mine if not subject.acknowledged]
+        # Once deleted, an id is free for another workload, whose runs begin at 1 again.
+        unsure = [
+            subject
+            for subject in self._mine
+            if not subject.acknowledged and model.DELETED not in subject.wishes
+        ]
         if unsure and self._rng.random() < 0.5:
             self.submit(self._rng.choice(unsure))  # the same id and body once more
         elif len(self._mine) < 3 or (len(self._mine) < MAX_ALIVE and self._rng.random() < 0.5):
@@ -207,15 +221,13 @@ class Client(threading.Thread):
         """Status and error code; None when the answer was lost, which is then entered as such."""
         name = operation + (" (no wait)" if "wait=false" in path else "")
         self._model.begin(subject, name)
-        starts = self._agent.starts
         try:
             status, answer = self._agent.call(method, path, body)
         except UnansweredError as error:
-            if self._agent.starts == starts and "imed out" in str(error):
-                raise InvariantError("stuck", f"{name}: {error}", subject.id) from error
             self._model.leave_open(subject, name, wish)
-            # The agent is dead: wait behind the gate for the next one.
-            return None
+            if not until(lambda: self._gate.era != self._era, timeout_s=KILL_KNOWN_S):
+                raise InvariantError("answer", f"nobody killed it: {error}", subject.id) from error
+            return None  # and wait behind the gate for the next agent
         if status >= 400:
             self._model.refuse(subject, name, f"{status} {answer.get('details')}")
         return status, str(answer.get("error"))

@@ -247,11 +247,7 @@ class PowerCuts:
             time.sleep(0.05)
 
     def _processes(self) -> list[system.Process]:
-        marked = [
-            process
-            for process, environment in system.environments()
-            if environment.get("CHAOS_MARK") == self._mark
-        ]
+        marked = system.carrying("CHAOS_MARK", self._mark)
         return marked + system.mentioning(str(self._agent.data_dir))
 
 

@@ -23,19 +23,25 @@ class Process:
         """Whether it still runs; a zombie does not."""
         return start_time(self.pid) == self.start
 
-    def kill(self) -> None:
-        """SIGKILL, unless it has ended. Safe against a reused pid."""
+    def kill(self) -> bool:
+        """SIGKILL; False when it had ended. Safe against a reused pid."""
+        return self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> bool:
+        """A signal; False when it had ended. Safe against a reused pid."""
         try:
             descriptor = os.pidfd_open(self.pid)
         except ProcessLookupError:
-            return
+            return False
         try:
-            if self.lives():
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            if not self.lives():
+                return False
+            signal.pidfd_send_signal(descriptor, number)
         except ProcessLookupError:
-            return
+            return False
         finally:
             os.close(descriptor)
+        return True
 
 
 def start_time(pid: int) -> int | None:
@@ -68,6 +74,11 @@ def environments() -> Iterator[tuple[Process, dict[str, str]]]:
         yield process, {name: value for name, _, value in entries}
 
 
+def carrying(name: str, value: str) -> list[Process]:
+    """Living processes with `name=value` in their environment."""
+    return [process for process, environment in environments() if environment.get(name) == value]
+
+
 def mentioning(text: str) -> list[Process]:
     """Living processes with `text` somewhere in their command line."""
     found = []
@@ -88,6 +99,23 @@ def parent(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return int(text[text.rindex(")") + 2 :].split()[1])
+
+
+def children(pid: int) -> list[Process]:
+    """The living direct children of a process with one thread; empty when it is gone."""
+    try:
+        pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [process for word in pids if (process := incarnation(int(word))) is not None]
+
+
+def open_files(pid: int) -> list[str]:
+    """What its descriptors point to, as far as it may be read."""
+    try:
+        return [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return []  # it has ended
 
 
 def describe(process: Process) -> str:

@@ -44,4 +44,5 @@ def configure(level: str, form: Literal["json", "text"]) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=LEVELS[level], force=True)
-    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, LEVELS[level]))
+    for chatty in ("uvicorn", "httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, LEVELS[level]))

@@ -53,9 +53,23 @@ def serve(
         log.configure(settings.logging.level, settings.logging.format)
         anyio.run(Agent(settings).run, url_file, backend_options={"use_uvloop": True})
     except CnetError as error:
-        print(f"error: {error.message}", file=sys.stderr)  # noqa: T201
-        return 2
+        return _refused(error)
+    except BaseExceptionGroup as group:  # what a task of the agent raised
+        known, others = group.split(CnetError)
+        if known is None or others is not None:
+            raise
+        return _refused(_leaf(known))
     return 0
+
+
+def _refused(error: CnetError) -> int:
+    print(f"error: {error.message}", file=sys.stderr)  # noqa: T201
+    return 2
+
+
+def _leaf(group: BaseExceptionGroup[CnetError]) -> CnetError:
+    first = group.exceptions[0]
+    return _leaf(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 class Agent:

@@ -14,6 +14,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
@@ -90,6 +91,12 @@ def install(app: FastAPI) -> None:
         name = ".".join(str(part) for part in problem["loc"][1:]) or "body"
         message = f"{name}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
         return error_response(errors.SpecError(message, field=name))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> Response:
+        return error_response(
+            errors.MalformedError("body: the connection ended in the midst of it")
+        )
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:

@@ -39,7 +39,7 @@ class Guard:
             await error_response(error)(scope, receive, send)
             return
         counted = _Counted(receive, self._max_body_bytes)
-        await self._app(scope, counted.receive, send)
+        await self._app(scope, counted.receive, _Patient(send).send)
 
     def _refusal(self, path: str, headers: dict[bytes, bytes]) -> CnetError | None:
         host = headers.get(b"host", b"").decode("latin-1")
@@ -76,6 +76,28 @@ class Guard:
         if length.isdigit() and int(length) > self._max_body_bytes:
             return _too_large(self._max_body_bytes)
         return None
+
+
+class _Patient:
+    """A `send` that drops what is said to a connection that was closed a moment ago.
+
+    uvicorn does so itself as soon as it hears of the loss; uvloop raises in the turn before that,
+    and the log would be at the mercy of every client that hangs up early.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._closed = False
+
+    async def send(self, message: Message) -> None:
+        if self._closed:
+            return
+        try:
+            await self._send(message)
+        except RuntimeError as error:
+            if "handler is closed" not in str(error):
+                raise
+            self._closed = True
 
 
 class _Counted:

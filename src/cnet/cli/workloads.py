@@ -61,7 +61,7 @@ def describe(
         emit_json(workload)
         return
     # The wire repeats the fields of `config` at top level and as `metadata`; once is enough here.
-    repeated = {"metadata", *workload.get("config", {})}
+    repeated = {"metadata", *workload.get("config", {})} - {"labels"}  # those are the workload's
     shown = {key: value for key, value in workload.items() if key not in repeated}
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
     emit(text.rstrip("\n"))

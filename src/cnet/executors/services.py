@@ -49,9 +49,9 @@ class ServiceExecutor(CommandExecutor):
         super().__init__(supervisor, logs)
         self._client: httpx.AsyncClient | None = None
 
-    async def prepare(self, config: ServiceConfig) -> None:
+    async def prepare(self, config: Any) -> None:
         """The host must be a name or an address that can be looked up here."""
-        host = config.service_host
+        host: str = config.service_host
         try:
             await anyio.getaddrinfo(host, None)
         except (OSError, ValueError) as error:  # ValueError: too long a label, a NUL

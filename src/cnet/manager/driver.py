@@ -118,7 +118,11 @@ class Driver:
         return judge(ended, service=isinstance(executor, ServesEndpoint), verdict=watch.verdict)
 
     def _started(self, workload: Workload, executor: Executor, run: Run) -> None:
-        changes: dict[str, Any] = {"pid": run.pid, "limits": dict(run.limits), "detail": _limits_note(run)}
+        changes: dict[str, Any] = {
+            "pid": run.pid,
+            "limits": dict(run.limits),
+            "detail": _limits_note(run),
+        }
         self._state.ledger.commit(workload.id)
         if workload.status.phase == Phase.STARTING and not isinstance(executor, ServesEndpoint):
             self._state.post(
@@ -218,6 +222,8 @@ class Driver:
             )
             return await self._next_attempt(workload, follow.pause_s)
         reason, detail = outcome.reason, outcome.detail
+        if reason == "exited" or (reason == "exit_nonzero" and workload.status.started_at is None):
+            detail = f"{detail}; it said: {lines[-1][:300]}" if lines else detail
         if follow.gave_up and not outcome.well:
             reason = "crash_loop"
             detail = f"{outcome.reason}: {detail}; {workload.restart.attempts} restarts used up"

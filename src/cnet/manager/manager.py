@@ -8,7 +8,7 @@ to be durable before the world may change is awaited; what a restart finds out a
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import anyio
 import anyio.to_thread
@@ -16,7 +16,14 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from cnet._support import clock
-from cnet.errors import CapacityError, ConflictError, NotFoundError, PortTakenError, TransitionError
+from cnet.errors import (
+    CapacityError,
+    ConflictError,
+    NotFoundError,
+    PortTakenError,
+    StorageFullError,
+    TransitionError,
+)
 from cnet.executors.base import Executor, KeepsLogs, ServesEndpoint
 from cnet.manager.admission import admit, restore
 from cnet.manager.driver import Driver, endpoint_changes
@@ -32,6 +39,8 @@ from cnet.scheduler import NodeSnapshot, Plan, place
 from cnet.supervision import Usage
 
 log = structlog.get_logger(__name__)
+
+FULL_DISK_PAUSE_S = 1.0
 
 _FRESH: dict[str, object] = {
     "reason": "starting",
@@ -313,7 +322,7 @@ class Manager:
         if not recorded:
             # The intent to start must be on the disk before anything is started: a run that the
             # journal does not know of would be an orphan after a crash.
-            await self._journal.update(workload.id, workload.status)
+            await _persist(lambda: self._journal.update(workload.id, workload.status))
         await self._driver.drive(workload, found=found)
         if workload.status.is_terminal:
             self._note_end(workload)
@@ -381,7 +390,7 @@ class Manager:
             except OSError:
                 log.exception("remove_failed", workload_id=workload.id)  # swept at the next start
         event = self.events.workload_changed(workload, deleted=True)
-        await self._journal.delete([workload.id], [event])
+        await _persist(lambda: self._journal.delete([workload.id], [event]))
         self._workloads.pop(workload.id, None)
         workload.forgotten.set()
 
@@ -422,6 +431,16 @@ class Manager:
             if status.phase == Phase.STOPPING:
                 workload.stop_asked.set()
             self._drive(workload, found=True)
+
+
+async def _persist(write: Callable[[], Awaitable[None]]) -> None:
+    """Write, again and again while the disk is full: what follows must not come first."""
+    while True:
+        try:
+            return await write()
+        except StorageFullError as error:
+            log.warning("waiting_for_disk", why=error.message)
+            await anyio.sleep(FULL_DISK_PAUSE_S)
 
 
 def _is_terminal(status: WorkloadStatus) -> bool:

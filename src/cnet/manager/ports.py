@@ -56,7 +56,7 @@ def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[o
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, ValueError) as error:
         raise PortTakenError(
-            f"service_host: {host!r} is no address of this node ({error})", code="invalid_field"
+            f"service_host: {host!r} is no address of this node ({error})"
         ) from error
     return [(family, address) for family, _, _, _, address in found]
 

@@ -104,7 +104,7 @@ class Channel:
             except OSError:
                 data, fds = b"", []
             if not data:
-                self._hang_up()
+                self.hang_up()
                 return
             self._dispatch(data.decode(), fds)
 
@@ -126,12 +126,17 @@ class Channel:
         self._process.wait()  # returns at once: the descriptor said that it has ended
         self.died.set()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         """The other end is closed by all: the spawner and every shim that had something to say."""
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())
             self._loop.remove_writer(self._socket.fileno())
             self._socket.close()
+
+    @property
+    def is_hung_up(self) -> bool:
+        """Whether nothing more can be heard from it."""
+        return self._socket.fileno() < 0
 
     @property
     def exit_code(self) -> int | None:
@@ -140,7 +145,7 @@ class Channel:
 
     async def close(self) -> None:
         """Close the agent's end and see the spawner out; runs are unaffected."""
-        self._hang_up()
+        self.hang_up()
         with anyio.move_on_after(_CLOSE_DEADLINE_S, shield=True):
             await self.died.wait()
         if not self.died.is_set():

@@ -13,12 +13,14 @@ import structlog
 from anyio.abc import TaskStatus
 
 from cnet.errors import ExecutionError
-from cnet.supervision.cgroups import Cgroups, prepare
+from cnet.supervision.cgroup_setup import prepare
+from cnet.supervision.cgroups import Cgroups
 from cnet.supervision.channel import Channel, Listener
 
 _log = structlog.get_logger(__name__)
 
-MAX_FAILED_STARTS = 3  # in a row, before the agent gives up
+MAX_FAILED_STARTS = 5  # in a row, before the agent gives up
+BACKOFF_S = 0.1  # after the first of them, growing
 
 
 class Keeper:
@@ -36,6 +38,7 @@ class Keeper:
         self._listener = listener
         self._root = root
         self._channel: Channel | None = None
+        self._former: list[Channel] = []  # of dead spawners, whose shims may still speak
         self._failed_starts = 0
 
     @property
@@ -59,6 +62,8 @@ class Keeper:
         try:
             while True:
                 channel = await self._open()
+                if channel is None:
+                    continue
                 try:
                     await self._until_ready_or_dead(channel)
                     if not announced and self.ready.is_set():
@@ -67,21 +72,26 @@ class Keeper:
                         await self._find_cgroups()
                         task_status.started()
                     await channel.died.wait()
-                    self._note_death(channel)
+                    await self._note_death(channel)
                 finally:
                     await self._close(channel)
         finally:
             self.closed = True
             self.ready.set()
+            for former in self._former:
+                former.hang_up()
 
     async def _find_cgroups(self) -> None:
         if self._finds_cgroups:
             self.cgroups = await anyio.to_thread.run_sync(prepare, str(self._root))
 
-    async def _open(self) -> Channel:
-        if self.cgroups is None:
-            raise AssertionError("run() finds the control groups first")
-        self._channel = await Channel.open(self._listener, root=self._root, cgroups=self.cgroups)
+    async def _open(self) -> Channel | None:
+        cgroups = self.cgroups or Cgroups.none("not looked for")
+        try:
+            self._channel = await Channel.open(self._listener, root=self._root, cgroups=cgroups)
+        except OSError as error:
+            await self._note_failed_start(f"cannot start the spawner: {error}")
+            return None
         return self._channel
 
     async def _until_ready_or_dead(self, channel: Channel) -> None:
@@ -93,19 +103,25 @@ class Keeper:
             group.start_soon(end_with, self.ready)
             group.start_soon(end_with, channel.died)
 
-    def _note_death(self, channel: Channel) -> None:
+    async def _note_death(self, channel: Channel) -> None:
+        self._former = [former for former in self._former if not former.is_hung_up]
+        self._former.append(channel)
         if self.ready.is_set():
             self._failed_starts = 0
             self.ready = anyio.Event()
             _log.warning("spawner died, starting another", exit_code=channel.exit_code)
             return
+        await self._note_failed_start(
+            f"the spawner ended before it was ready (exit code {channel.exit_code}); "
+            f"{self._root}/spawner.log says why"
+        )
+
+    async def _note_failed_start(self, sentence: str) -> None:
         self._failed_starts += 1
+        _log.error("spawner did not start", details=sentence, times=self._failed_starts)
         if self._failed_starts >= MAX_FAILED_STARTS:
-            raise ExecutionError(
-                f"the spawner ended {self._failed_starts} times before it was ready (exit code "
-                f"{channel.exit_code}); {self._root}/spawner.log says why",
-                code="spawner_failed",
-            )
+            raise ExecutionError(sentence, code="spawner_failed")
+        await anyio.sleep(BACKOFF_S * self._failed_starts)
 
     async def _close(self, channel: Channel) -> None:
         if channel.died.is_set():

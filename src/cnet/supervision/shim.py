@@ -50,6 +50,7 @@ def serve(
     if claim is None:
         return
     os.setsid()
+    linux.set_process_name("cnet-shim")
     linux.set_child_subreaper()
     spec = records.read_json(directory, records.SPEC)
     if spec is None:

@@ -24,7 +24,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 
 if __name__ == "__main__":
     # The names without their packages' code, which would import the agent.
@@ -94,7 +93,7 @@ class Spawner:
             )
             code = 0
         except BaseException:  # noqa: BLE001  a shim must not go on as a second spawner
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())  # `traceback` would cost memory
         finally:
             os._exit(code)
 

@@ -20,7 +20,9 @@ pytestmark = pytest.mark.anyio
 
 
 def record(name: str) -> Record:
-    spec = WorkloadSpec.model_validate({"name": name, "type": "process", "config": {"command": "x"}})
+    spec = WorkloadSpec.model_validate(
+        {"name": name, "type": "process", "config": {"command": "x"}}
+    )
     return Record(name, spec, WorkloadStatus(created_at=1.0, updated_at=1.0))
 
 

@@ -135,9 +135,7 @@ def test_every_end_is_followed_by_a_step_the_table_has(
     status = WorkloadStatus(
         phase=phase, desired=desired, restarted_at=tuple(restarted), started_at=1.0
     )
-    follow = after(
-        judge(run_exit, service=service), status, policy, service=service, now=1000.0
-    )
+    follow = after(judge(run_exit, service=service), status, policy, service=service, now=1000.0)
     assert (phase, follow.event) in TRANSITIONS
     assert 0 <= follow.pause_s <= max(MAX_BACKOFF_S, 0)
     if phase == Phase.STOPPING:

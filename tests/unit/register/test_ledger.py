@@ -95,7 +95,7 @@ def test_adopting_more_than_the_capacity_places_nothing_more_until_it_fits() -> 
     ledger = Ledger(Resources(cpu=1_000))
     ledger.adopt("big", Resources(cpu=3_000), ())
     assert ledger.available == Resources()
-    with pytest.raises(CapacityError, match="cpu 0.5 cores short"):
+    with pytest.raises(CapacityError, match=r"cpu 0\.5 cores short"):
         ledger.reserve("small", Resources(cpu=500))
     ledger.release("big")
     ledger.reserve("small", Resources(cpu=500))

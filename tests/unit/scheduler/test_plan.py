@@ -46,9 +46,7 @@ def test_every_node_is_a_candidate_or_says_why_not(
     for name in plan.candidates:
         assert wanted.fits(by_id[name].available)
         assert "process" in by_id[name].kinds
-    could_ever = any(
-        wanted.fits(node.capacity) and "process" in node.kinds for node in nodes
-    )
+    could_ever = any(wanted.fits(node.capacity) and "process" in node.kinds for node in nodes)
     assert plan.impossible == (not could_ever)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cnet.supervision import cgroup_group
-from cnet.supervision.cgroups import LEAF, Cgroups, base_name, hierarchies, prepare
+from cnet.supervision.cgroup_setup import LEAF, base_name, hierarchies, prepare
+from cnet.supervision.cgroups import Cgroups
 
 MIB = 1024 * 1024
 HYBRID = """\

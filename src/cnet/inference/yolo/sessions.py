@@ -7,16 +7,21 @@ other. Each holds its own copy of the weights.
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cnet.errors import ConfigError, ExecutionError
+
+# Before the import, which begins to collect: what users run is nobody else's business.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
 
 _SILENT = 4  # severity "fatal": errors reach us as exceptions, not as lines on stderr
 _LONGEST_SENTENCE = 300  # characters of ONNX Runtime's own words
