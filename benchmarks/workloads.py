@@ -111,7 +111,7 @@ def measure_idle(*, seconds: float) -> None:
 
 
 def measure_many(*, count: int) -> None:
-    """H4: memory per running workload, shim and agent's share together, the workload's own apart."""
+    """H4: private memory per running workload: its shim's and the agent's share."""
 
     async def submit(connection: Connection, number: int) -> None:
         status, answer = await connection.request(

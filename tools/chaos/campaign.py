@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnet.supervision.cgroups import base_name
+from cnet.supervision.cgroup_setup import base_name
 from tools.chaos import system
 from tools.chaos.agent import AgentUnderTest, UnansweredError
 from tools.chaos.checks import Checker, until

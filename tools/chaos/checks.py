@@ -113,9 +113,11 @@ class Checker:
         if item["status"] != "running":
             return False
         subject = self._model.find(item["id"])
-        return item["status_reason"] == "stopping" or (
-            subject is not None and not subject.sort.lasting
-        )
+        if subject is None:
+            return False  # a stranger: to be reported, not to be waited for
+        if item["status_reason"] == "stopping":
+            return True
+        return not subject.sort.lasting or item["attempt"] <= subject.sort.flaps
 
     # --- records -------------------------------------------------------------------------------
 

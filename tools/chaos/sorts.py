@@ -34,14 +34,15 @@ HOPELESS_RESTARTS = 2
 class Sort:
     """One kind of behaviour.
 
-    `lasting`: it runs until somebody ends it. `exit_code`: how it ends otherwise. `restarts`: its
-    policy starts it again after a failure.
+    `lasting`: it runs until somebody ends it, after its first `flaps` attempts have failed.
+    `exit_code`: how it ends otherwise.
     """
 
     name: str
     script: str
     weight: int
     lasting: bool = False
+    flaps: int = 0
     exit_code: int | None = None
     restart: dict[str, Any] | None = None
     cores: tuple[float, ...] = (0.1, 0.25, 0.5)
@@ -60,6 +61,7 @@ SORTS = (
         f'[ "${{CNET_RUN_ID##*.}}" -le {FLAPS} ] && exit 3; exec sleep 100000',
         4,
         lasting=True,
+        flaps=FLAPS,
         restart={"policy": "on_failure", "attempts": 8, "backoff_s": 0.03},
     ),
     Sort(

@@ -16,6 +16,8 @@ from cnet.model.lifecycle import wire_status
 IN_MEMORY = 2_000
 """Events that subscribers get without touching the disk."""
 BATCH = 500
+MAX_UNWRITTEN = 1_000
+"""Events published and not yet on the disk, at the most; numbers jump by as many over a restart."""
 
 
 class EventBus:
@@ -23,7 +25,9 @@ class EventBus:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._seq = journal.last_event_seq()
+        # What an agent told its listeners just before it was killed may never have been written.
+        # Its numbers must not be given to other events: who goes on behind them would miss those.
+        self._seq = journal.last_event_seq() + MAX_UNWRITTEN
         self._recent: deque[AgentEvent] = deque(maxlen=IN_MEMORY)
         self._news = anyio.Event()
 

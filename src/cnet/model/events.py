@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentEvent:
-    """One line of the event stream; `seq` grows by one and survives restarts of the agent."""
+    """One line of the event stream; `seq` only grows: by one, and by more over a restart."""
 
     seq: int
     time: float
