@@ -6,13 +6,17 @@ import json
 import os
 import signal
 import sqlite3
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tools.chaos.system import Process
 
+from cnet.supervision import Limits, cgroup_group, procfs
+from cnet.supervision.run_directory import RunDirectory
 from tests.chaos.evidence import listed, process_of, shim_records
+from tests.supervision.site import Site
 from tests.support.agents import AgentProcess, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
@@ -96,7 +100,7 @@ def test_workloads_write_on_while_the_agent_is_frozen(agent: AgentProcess, tmp_p
     workload = agent.client.submit(process("writer", script))
     main = process_of(workload)
     log = agent.data_dir / "runs" / workload["id"] / "output.log"
-    wait_until(lambda: written(count) > 0)
+    wait_until(lambda: written(count) > 0 and log.exists())
     os.kill(agent.pid, signal.SIGSTOP)
     try:
         begun, size = written(count), log.stat().st_size
@@ -151,3 +155,18 @@ def reboot(agent: AgentProcess) -> None:
         record = json.loads(path.read_text())
         if "boot_id" in record:
             path.write_text(json.dumps({**record, "boot_id": "an-earlier-boot"}))
+
+
+@pytest.mark.anyio
+async def test_a_run_that_never_began_leaves_no_control_group(tmp_path: Path) -> None:
+    """Agent and shim were killed when the shim had made the groups and nothing else."""
+    site = Site(tmp_path / "runs")
+    spec = site.spec("sleep", "600", limits=Limits(memory_bytes=64 * 1024 * 1024))
+    async with site.supervisor() as supervisor:
+        directory = RunDirectory(site.root, spec.workload_id, spec.attempt)
+        directory.create(spec, user=None, boot_id=procfs.boot_id())
+        cgroup_group.make(site.cgroups, spec.run_id, asdict(spec.limits))
+        if not site.cgroups.run_directories():
+            pytest.skip(f"no control groups here: {site.cgroups.describe()}")
+        assert await supervisor.attach(spec.workload_id, spec.attempt) is None
+        assert site.cgroups.run_directories() == {}

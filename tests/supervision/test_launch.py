@@ -64,7 +64,10 @@ async def test_signals_are_at_their_defaults_in_the_command(site: Site) -> None:
     async with site.supervisor() as supervisor:
         await (await supervisor.launch(spec)).wait()
         lines = tail(supervisor.log_path(spec.workload_id), 0)
-    assert [line.split()[1] for line in lines] == ["0" * 16, "0" * 16]
+    # 32 and 33 belong to glibc, whose posix_spawn (GNU make uses it) leaves them ignored, and whose
+    # sigaction lets nobody put them back.
+    own = 1 << 31 | 1 << 32
+    assert [int(line.split()[1], 16) & ~own for line in lines] == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -149,8 +149,9 @@ class Campaign:
             raise InvariantError("left_over", f"processes: {words}")
         if folders := [path.name for path in self.agent.runs.iterdir() if path.is_dir()]:
             raise InvariantError("left_over", f"run directories: {folders}")
-        if groups := self._base_groups():
-            raise InvariantError("left_over", f"control groups: {groups}")
+        if bases := self._base_groups():
+            inside = [path.name for base in bases for path in base.iterdir() if path.is_dir()]
+            raise InvariantError("left_over", f"control groups: {bases}, with {inside} inside")
 
     def _base_groups(self) -> list[Path]:
         name = base_name(str(self.agent.runs))

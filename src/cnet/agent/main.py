@@ -149,8 +149,7 @@ class Agent:
 
     async def _sweep(self, supervisor: Supervisor, journal: Journal) -> None:
         """Runs that the journal does not know were never acknowledged, or were deleted."""
-        known = {record.id for record in journal.load()}
-        removed = await anyio.to_thread.run_sync(supervisor.sweep, known)
+        removed = await anyio.to_thread.run_sync(supervisor.sweep, journal.workload_ids())
         if removed:
             logger.warning("swept", workload_ids=removed)
 

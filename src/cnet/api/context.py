@@ -22,7 +22,7 @@ class ApiContext:
     """Set when the agent goes: streams end by themselves."""
 
 
-def _context(request: Request) -> ApiContext:
+async def _context(request: Request) -> ApiContext:  # a plain function would cost a thread
     context: ApiContext = request.app.state.context
     return context
 

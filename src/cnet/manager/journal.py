@@ -132,6 +132,10 @@ class Journal:
             for workload_id, spec, status in rows
         ]
 
+    def workload_ids(self) -> set[str]:
+        """Ids of every workload. Only before the first write."""
+        return {str(row[0]) for row in self._db.execute("SELECT id FROM workloads")}
+
     def last_event_seq(self) -> int:
         """The highest number the event stream has used; 0 for a new file."""
         (seq,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()

@@ -39,6 +39,15 @@ def lose(directory: RunDirectory, *, boot_id: str) -> RunExit:
     return directory.write_lost("supervisor_lost", details, ended_at=time.time())
 
 
+def discard(directory: RunDirectory, *, cgroups: Cgroups | None) -> None:
+    """Remove a directory in which nothing was run, and the groups its killed shim may have made."""
+    spec = directory.spec()
+    if spec is not None and cgroups is not None:
+        for group in cgroups.run_directories().get(spec["run_id"], []):
+            leftovers.end_group(group)
+    directory.wipe()
+
+
 def run_directories(workload: Path) -> list[RunDirectory]:
     """The run directories of one workload, by attempt."""
     attempts = sorted(

@@ -27,6 +27,7 @@ from cnet.supervision.run_directory import RunDirectory, Standing
 from cnet.supervision.values import RunExit, RunSpec, check, resolve_user
 
 CLEANERS = 2  # threads that search /proc for what killed shims left; each costs a core
+MAKERS = 4  # threads that make run directories; they wait for the disk most of the time
 
 
 class Supervisor:
@@ -44,6 +45,7 @@ class Supervisor:
         self._runs: dict[str, Run] = {}
         self._tasks: TaskGroup | None = None
         self._cleaners = anyio.CapacityLimiter(CLEANERS)
+        self._makers = anyio.CapacityLimiter(MAKERS)
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -91,7 +93,11 @@ class Supervisor:
         if self._keeper.closed:
             raise TransientError("the supervisor is closed")
         directory = RunDirectory(self._root, spec.workload_id, spec.attempt)
-        directory.create(spec, user=user, boot_id=self._boot_id)
+        # In a thread: making inodes waits for the file system's journal, milliseconds at times.
+        create = partial(directory.create, spec, user=user, boot_id=self._boot_id)
+        await anyio.to_thread.run_sync(create, limiter=self._makers)
+        if self._keeper.closed:
+            raise TransientError("the supervisor is closed")
         launch = Launch(directory)
         self._launches[directory.key] = launch
         if self._keeper.ready.is_set():
@@ -265,7 +271,11 @@ class Supervisor:
                 return self._adopt(directory, pidfd)
             standing = directory.judge(self._boot_id)  # it has just ended
         if standing is Standing.UNUSED:
-            directory.wipe()
+            await anyio.to_thread.run_sync(
+                partial(housekeeping.discard, directory, cgroups=self._keeper.cgroups),
+                limiter=self._cleaners,
+                abandon_on_cancel=True,
+            )
             return None
         return directory.exit() or await self._lose(directory)
 

@@ -28,8 +28,6 @@ router = APIRouter(prefix="/api/workloads", tags=["workloads"])
 MAX_PAGE = 1_000
 MAX_LOG_BYTES = 8 * 1024 * 1024
 """of one answer with `lines`; a stream has no bound"""
-ALL_LINES = 2**31
-
 WorkloadId = Annotated[str, Path(max_length=64, description="id of a workload")]
 Wait = Annotated[bool, Query(description="false: answer as soon as the wish is durable")]
 
@@ -244,7 +242,7 @@ async def logs(
         def done() -> bool:
             return workload.status.is_terminal or context.closing.is_set()
 
-        stream: AsyncIterator[bytes] = follow(path, wanted or ALL_LINES, done)
+        stream: AsyncIterator[bytes] = follow(path, wanted, done)
         return StreamingResponse(stream, media_type="text/plain; charset=utf-8")
     found = await anyio.to_thread.run_sync(tail, path, wanted, MAX_LOG_BYTES)
     answer: dict[str, Any] = {"logs": found, "count": len(found)}

@@ -1,0 +1,17 @@
+"""`make bench`: every figure of docs/benchmarks.md, one program after the other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAMS = (
+    ("benchmarks.spawn", "--rounds", "3"),
+    ("benchmarks.workloads",),
+    ("benchmarks.yolo_predict",),
+    ("benchmarks.yolo_predict", "--model", "examples/ml_models/shapes_yolo.onnx"),
+)
+
+for module, *options in PROGRAMS:
+    print(f"\n== python -m {' '.join([module, *options])}", flush=True)
+    subprocess.run([sys.executable, "-m", module, *options], check=True)
