@@ -46,6 +46,7 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+	$(BIN)/mypy tools benchmarks
 
 layers: setup
 	$(BIN)/lint-imports

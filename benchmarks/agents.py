@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,30 +29,40 @@ class RunningAgent:
     data_dir: Path
 
 
+_folders = ExitStack()
+atexit.register(_folders.close)
+
+
+def _new_folder() -> Path:
+    """Removed when the program ends and not before: on ext4, making files is several times slower
+    for minutes after thousands were deleted (`recently_deleted` in fs/ext4/ialloc.c)."""
+    return Path(_folders.enter_context(tempfile.TemporaryDirectory(prefix="cnet-bench-")))
+
+
 @contextmanager
 def running_agent(*options: str) -> Iterator[RunningAgent]:
     """Start an agent, and at the end stop it with all its workloads."""
-    with tempfile.TemporaryDirectory(prefix="cnet-bench-") as folder:
-        url_file = Path(folder) / "url"
-        data_dir = Path(folder) / "data"
-        command = [
-            sys.executable, "-m", "cnet", "agent", "--port", "0", "--data-dir", str(data_dir),
-            "--url-file", str(url_file), "--log-level", "error", *options,
-        ]  # fmt: skip
-        environment = {
-            **os.environ,
-            "CNET_AGENT__STOP_WORKLOADS_ON_EXIT": "true",
-            "CNET_RESOURCES__CPU": "1000",
-        }
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-        url = _first_answer(process, url_file)
-        start_s = time.perf_counter() - started
-        try:
-            yield RunningAgent(url, process.pid, start_s, data_dir)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+    folder = _new_folder()
+    url_file = folder / "url"
+    data_dir = folder / "data"
+    command = [
+        sys.executable, "-m", "cnet", "agent", "--port", "0", "--data-dir", str(data_dir),
+        "--url-file", str(url_file), "--log-level", "error", *options,
+    ]  # fmt: skip
+    environment = {
+        **os.environ,
+        "CNET_AGENT__STOP_WORKLOADS_ON_EXIT": "true",
+        "CNET_RESOURCES__CPU": "1000",
+    }
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    url = _first_answer(process, url_file)
+    start_s = time.perf_counter() - started
+    try:
+        yield RunningAgent(url, process.pid, start_s, data_dir)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
 
 
 def _first_answer(process: subprocess.Popen[bytes], url_file: Path) -> str:
