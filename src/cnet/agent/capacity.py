@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
-import psutil
 import structlog
 
 from cnet.config import ResourceSettings
@@ -24,10 +24,10 @@ def detect(settings: ResourceSettings, data_dir: Path) -> Resources:
         gpu=settings.gpu if settings.gpu is not None else count_gpus(),
         memory=settings.memory
         if settings.memory is not None
-        else int(psutil.virtual_memory().total),
+        else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         storage=settings.storage
         if settings.storage is not None
-        else int(psutil.disk_usage(str(data_dir)).free),
+        else shutil.disk_usage(data_dir).free,
     )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import socket
 
-import psutil
-
 from cnet.errors import PortTakenError
 from cnet.register import PortBook
 
@@ -74,6 +72,8 @@ def _is_free(host: str, port: int) -> bool:
 
 def _stranger(port: int) -> str:
     """The process that listens on a port, as far as this user may see it."""
+    import psutil  # 1 MB, and only asked when a port is refused
+
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.laddr and connection.laddr.port == port and connection.pid:
