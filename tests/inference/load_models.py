@@ -47,4 +47,4 @@ def in_child(path: Path) -> int:
 
 if __name__ == "__main__":
     results = {path.name: in_child(path) for path in sorted(Path(sys.argv[1]).glob("*.onnx"))}
-    print(json.dumps(results))  # noqa: T201
+    print(json.dumps(results))
