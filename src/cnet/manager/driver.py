@@ -15,7 +15,7 @@ from cnet.errors import CnetError, ExecutionError, PortTakenError
 from cnet.executors.base import Executor, KeepsLogs, Run, ServesEndpoint
 from cnet.manager.outcomes import Outcome, Verdict, after, judge
 from cnet.manager.ports import choose_port
-from cnet.manager.state import State
+from cnet.manager.state import State, until_written
 from cnet.manager.workloads import Workload
 from cnet.model.lifecycle import Event, Phase
 from cnet.supervision import RunExit, tail
@@ -138,10 +138,8 @@ class Driver:
     # --- services ------------------------------------------------------------------------------
 
     async def _keep_healthy(
-        self, workload: Workload, executor: Executor, run: Run, watch: _Watch
+        self, workload: Workload, executor: ServesEndpoint, run: Run, watch: _Watch
     ) -> None:
-        if not isinstance(executor, ServesEndpoint):
-            return
         if workload.status.phase == Phase.STARTING:
             watch.verdict = await self._until_ready(workload, executor)
             if watch.verdict is None:
@@ -249,9 +247,12 @@ class Driver:
                 changes = endpoint_changes(workload, self._state, self._node_id)
             except PortTakenError as error:
                 log.warning("port_lost", workload_id=workload.id, why=error.message)
-        await self._state.commit(
+        self._state.post(
             workload, Event.BACKOFF_OVER, attempt=attempt + 1, reason="starting", **changes
         )
+        # On the disk before it is started: see `Manager._drive_to_end`.
+        journal = self._state.journal
+        await until_written(lambda: journal.update(workload.id, workload.status))
         return True
 
 

@@ -8,7 +8,7 @@ to be durable before the world may change is awaited; what a restart finds out a
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import anyio
 import anyio.to_thread
@@ -21,7 +21,6 @@ from cnet.errors import (
     ConflictError,
     NotFoundError,
     PortTakenError,
-    StorageFullError,
     TransitionError,
 )
 from cnet.executors.base import Executor, KeepsLogs, ServesEndpoint
@@ -30,7 +29,7 @@ from cnet.manager.driver import Driver, endpoint_changes
 from cnet.manager.events import EventBus
 from cnet.manager.journal import Journal, Record
 from cnet.manager.ports import require_free
-from cnet.manager.state import State
+from cnet.manager.state import State, until_written
 from cnet.manager.workloads import Workload
 from cnet.model.lifecycle import TERMINAL, Event, Phase, wire_status
 from cnet.model.workload import WorkloadSpec, WorkloadStatus
@@ -39,8 +38,6 @@ from cnet.scheduler import NodeSnapshot, Plan, place
 from cnet.supervision import Usage
 
 log = structlog.get_logger(__name__)
-
-FULL_DISK_PAUSE_S = 1.0
 
 _FRESH: dict[str, object] = {
     "reason": "starting",
@@ -322,7 +319,7 @@ class Manager:
         if not recorded:
             # The intent to start must be on the disk before anything is started: a run that the
             # journal does not know of would be an orphan after a crash.
-            await _persist(lambda: self._journal.update(workload.id, workload.status))
+            await until_written(lambda: self._journal.update(workload.id, workload.status))
         await self._driver.drive(workload, found=found)
         if workload.status.is_terminal:
             self._note_end(workload)
@@ -390,7 +387,7 @@ class Manager:
             except OSError:
                 log.exception("remove_failed", workload_id=workload.id)  # swept at the next start
         event = self.events.workload_changed(workload, deleted=True)
-        await _persist(lambda: self._journal.delete([workload.id], [event]))
+        await until_written(lambda: self._journal.delete([workload.id], [event]))
         self._workloads.pop(workload.id, None)
         workload.forgotten.set()
 
@@ -431,16 +428,6 @@ class Manager:
             if status.phase == Phase.STOPPING:
                 workload.stop_asked.set()
             self._drive(workload, found=True)
-
-
-async def _persist(write: Callable[[], Awaitable[None]]) -> None:
-    """Write, again and again while the disk is full: what follows must not come first."""
-    while True:
-        try:
-            return await write()
-        except StorageFullError as error:
-            log.warning("waiting_for_disk", why=error.message)
-            await anyio.sleep(FULL_DISK_PAUSE_S)
 
 
 def _is_terminal(status: WorkloadStatus) -> bool:

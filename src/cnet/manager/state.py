@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
+import structlog
+
+from cnet.errors import StorageFullError
 from cnet.manager.events import EventBus
 from cnet.manager.journal import Journal
 from cnet.manager.workloads import Workload
 from cnet.model.events import AgentEvent
 from cnet.model.lifecycle import Effect, Event
 from cnet.register import Ledger, PortBook
+
+log = structlog.get_logger(__name__)
+
+FULL_DISK_PAUSE_S = 1.0
 
 
 class State:
@@ -35,7 +43,7 @@ class State:
             self.on_release()
 
     async def commit(self, workload: Workload, event: Event | None = None, **changes: Any) -> None:
-        """Change the status at once; durable on return."""
+        """Change the status at once; durable on return. Raises StorageFullError."""
         released, published = self._apply(workload, event, changes)
         try:
             await self.journal.update(workload.id, workload.status, [published])
@@ -55,3 +63,13 @@ class State:
             self.ledger.release(workload.id)
             self.ports.release(workload.id)
         return released, self.events.workload_changed(workload)
+
+
+async def until_written(write: Callable[[], Awaitable[None]]) -> None:
+    """Write, again and again while the disk is full: what follows must not come first."""
+    while True:
+        try:
+            return await write()
+        except StorageFullError as error:
+            log.warning("waiting_for_disk", why=error.message)
+            await anyio.sleep(FULL_DISK_PAUSE_S)
