@@ -11,7 +11,7 @@ import anyio.to_thread
 import structlog
 
 from cnet._support import clock
-from cnet.errors import CnetError, ExecutionError, PortTakenError
+from cnet.errors import ExecutionError, PortTakenError, SpecError, StorageFullError
 from cnet.executors.base import Executor, KeepsLogs, Run, ServesEndpoint
 from cnet.manager.outcomes import Outcome, Verdict, after, judge
 from cnet.manager.ports import choose_port
@@ -93,7 +93,9 @@ class Driver:
                 return _VANISHED
             try:
                 run = await executor.start(task)
-            except CnetError as error:
+            except (SpecError, ExecutionError, StorageFullError) as error:
+                # Only what surely did not start has failed. Any other error leaves that open (the
+                # supervisor closed, the attempt was launched before): `drive` looks it up again.
                 return Outcome(
                     well=False,
                     reason=error.code,

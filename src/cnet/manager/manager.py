@@ -7,7 +7,7 @@ to be durable before the world may change is awaited; what a restart finds out a
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import anyio
@@ -77,7 +77,7 @@ class Manager:
         self._driver = Driver(self._state, node_id, self._enqueue)
         self._workloads: dict[str, Workload] = {}
         self._pending: dict[str, Workload] = {}
-        self._ended: deque[str] = deque()
+        self._ended: dict[str, None] = {}  # ids in the order of their ends
         self._keep_ended = keep_ended
         self._tasks: TaskGroup | None = None
 
@@ -99,10 +99,12 @@ class Manager:
 
         The second value is False when `spec.id` was accepted before. Nothing is kept when this
         raises: SpecError, CapacityError (it fits no node, or not now and it may not wait),
-        PortTakenError, StorageFullError; ConflictError when the id belongs to another spec.
+        PortTakenError, StorageFullError; ConflictError when the id belongs to another spec or to
+        a workload that is being deleted.
         """
         if spec.id is not None and (known := self._workloads.get(str(spec.id))) is not None:
             await known.until_accepted()
+            self._require_staying(known)
             if known.spec != spec:
                 raise ConflictError(f"id: {spec.id} belongs to another workload")
             return known, False
@@ -131,18 +133,18 @@ class Manager:
     async def restart(self, workload_id: str) -> Workload:
         """End the present run, if there is one, and start another; durable on return.
 
-        Raises TransitionError when the workload is being deleted, ConflictError when its executor
-        is missing.
+        Raises TransitionError when the workload is being deleted (also when a delete overtakes
+        this), ConflictError when its executor is missing.
         """
         workload = self.get(workload_id)
-        if workload.status.desired == "deleted":
-            raise TransitionError(f"workload {workload_id} is being deleted")
+        self._require_staying(workload)
         self._require_executor(workload)
         with anyio.CancelScope(shield=True):
             if workload.status.phase == Phase.PENDING:
                 return workload
             if workload.status.phase == Phase.BACKOFF:
                 await self._ask_to_stop(workload, desired="running")
+                self._require_staying(workload)  # a delete may have come while the disk was written
             if workload.status.phase in TERMINAL:
                 self._state.post(workload, Event.RESTART_ASKED, desired="running", restarted_at=())
                 self._enqueue(workload)
@@ -154,7 +156,7 @@ class Manager:
     async def delete(self, workload_id: str) -> Workload:
         """Stop it if need be and forget it; the wish is durable on return.
 
-        `workload.until_forgotten()` tells when it has come about.
+        `workload.forgotten` tells when it has come about.
         """
         workload = self.get(workload_id)
         with anyio.CancelScope(shield=True):
@@ -328,9 +330,12 @@ class Manager:
         if workload.status.desired == "deleted":
             self._spawn_forget(workload)
             return
-        self._ended.append(workload.id)
+        self._ended.pop(workload.id, None)  # it may have ended, and been restarted, before
+        self._ended[workload.id] = None
         while len(self._ended) > self._keep_ended:
-            oldest = self._workloads.get(self._ended.popleft())
+            first = next(iter(self._ended))
+            del self._ended[first]
+            oldest = self._workloads.get(first)
             if oldest is not None and oldest.status.is_terminal:
                 self._spawn_forget(oldest)
 
@@ -390,6 +395,12 @@ class Manager:
         await until_written(lambda: self._journal.delete([workload.id], [event]))
         self._workloads.pop(workload.id, None)
         workload.forgotten.set()
+
+    @staticmethod
+    def _require_staying(workload: Workload) -> None:
+        """What is on its way out is not brought back: its record and its files are going."""
+        if workload.status.desired == "deleted" or workload.being_forgotten:
+            raise TransitionError(f"workload {workload.id} is being deleted")
 
     def _require_executor(self, workload: Workload) -> None:
         if workload.executor is None:
