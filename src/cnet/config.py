@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cnet.errors import ConfigError
 from cnet.model.resources import MIB
+from cnet.model.workload import Strategy
 
 ENV_PREFIX = "CNET_"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -44,6 +45,9 @@ class AgentSettings(_Section):
     port: int = Field(8080, ge=0, le=65535, description="0: a free one")
     data_dir: Path | None = Field(None, description="default: per user and node")
     labels: dict[str, str] = Field(default_factory=dict)
+    advertise: str | None = Field(
+        None, description="`host:port` for others; default: the address they see, and our port"
+    )
     auth: AuthSettings = Field(default_factory=AuthSettings)
     stop_workloads_on_exit: bool = False
     keep_ended: int = Field(10_000, ge=0, description="ended workloads kept for `cnet ps -a`")
@@ -63,14 +67,46 @@ class ParentSettings(_Section):
     """The agent above this one."""
 
     enabled: bool = False
-    address: str | None = None
+    address: str | None = Field(None, description="`host:port` or URL of the parent")
+    token_file: Path | None = Field(
+        None, description="token that the parent asks for; default: this agent's own"
+    )
+    escalate: bool = Field(
+        False, description="pass work up and across by way of the parent when nothing here fits"
+    )
 
 
 class PeersSettings(_Section):
     """Agents beside this one."""
 
     enabled: bool = False
-    addresses: list[str] = Field(default_factory=list)
+    addresses: list[str] = Field(default_factory=list, description="each `host:port` or URL")
+    token_file: Path | None = Field(
+        None, description="token that peers ask for; default: this agent's own"
+    )
+    share: bool = Field(False, description="show peers the nodes below this one, for their work")
+
+
+class LinkSettings(_Section):
+    """Connections to other agents."""
+
+    ping_s: float = Field(0.8, ge=0.05, le=60, description="seconds between pings")
+    lost_after: int = Field(3, ge=2, le=100, description="silent pings until a link is given up")
+    retry_min_s: float = Field(0.1, gt=0, le=60, description="first pause before dialling again")
+    retry_max_s: float = Field(2, gt=0, le=600, description="longest pause before dialling again")
+
+
+class SchedulerSettings(_Section):
+    """How work is placed."""
+
+    strategy: Strategy = "default"
+    lease_s: float = Field(
+        15,
+        ge=0.5,
+        le=3_600,
+        description="seconds for which a node may go on with a workload marked "
+        "`on_node_loss: reschedule` without hearing from its owner",
+    )
 
 
 class LoggingSettings(_Section):
@@ -108,6 +144,8 @@ class Settings(_Section):
     resources: ResourceSettings = Field(default_factory=ResourceSettings)
     parent: ParentSettings = Field(default_factory=ParentSettings)
     peers: PeersSettings = Field(default_factory=PeersSettings)
+    links: LinkSettings = Field(default_factory=LinkSettings)
+    scheduler: SchedulerSettings = Field(default_factory=SchedulerSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     workload_logs: LogFileSettings = Field(default_factory=LogFileSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
@@ -172,19 +210,15 @@ def load(
         settings = Settings.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_in_words(error, path)) from None
-    _require_supported(settings)
+    _require_addresses(settings)
     return settings
 
 
-def _require_supported(settings: Settings) -> None:
-    for section, enabled in (
-        ("parent", settings.parent.enabled),
-        ("peers", settings.peers.enabled),
-    ):
-        if enabled:
-            raise ConfigError(
-                f"{section}.enabled: links between agents are not in this version; set it to false"
-            )
+def _require_addresses(settings: Settings) -> None:
+    if settings.parent.enabled and not settings.parent.address:
+        raise ConfigError("parent.address: must be given when parent.enabled is true")
+    if settings.peers.enabled and not settings.peers.addresses:
+        raise ConfigError("peers.addresses: at least one is needed when peers.enabled is true")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

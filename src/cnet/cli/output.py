@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any, BinaryIO
 
-from cnet.errors import CapacityError, CnetError, SpecError
+from cnet.errors import CapacityError, CnetError, ExecutionError, SpecError
 
 
 def emit_json(value: object) -> None:
@@ -43,7 +43,7 @@ def note(text: str) -> None:
 
 
 def report(error: CnetError, *, as_json: bool) -> None:
-    """An error as one line `error: …` (and a line per reason), or as the JSON object of the API."""
+    """An error as one line `error: …` (and its reasons or last log lines), or as the API's JSON."""
     if as_json:
         sys.stderr.write(json.dumps(error_object(error), ensure_ascii=False) + "\n")
         return
@@ -52,16 +52,20 @@ def report(error: CnetError, *, as_json: bool) -> None:
         # The sentence often holds a lone reason already.
         more = [reason for reason in error.reasons if reason not in error.message]
         lines += [f"  {printable(reason)}" for reason in more]
+    if isinstance(error, ExecutionError):
+        lines += [f"  {printable(line)}" for line in error.log_tail]
     sys.stderr.write("\n".join(lines) + "\n")
 
 
 def error_object(error: CnetError) -> dict[str, Any]:
-    """`{error, details}`, with `field` or `reasons` where the error has them."""
+    """`{error, details}`, with `field`, `reasons` or `log_tail` where the error has them."""
     body: dict[str, Any] = {"error": error.code, "details": error.message}
     if isinstance(error, SpecError) and error.field:
         body["field"] = error.field
     if isinstance(error, CapacityError):
         body["reasons"] = list(error.reasons)
+    if isinstance(error, ExecutionError) and error.log_tail:
+        body["log_tail"] = list(error.log_tail)
     return body
 
 

@@ -14,7 +14,7 @@ from cnet.cli.drawing import caption, save_annotated
 from cnet.cli.output import emit, emit_json_line, printable
 from cnet.cli.session import AgentOption, JsonOption, Session, session_of
 from cnet.cli.targets import complete, resolve
-from cnet.client import JsonObject, services
+from cnet.client import JsonObject, find_token, services
 from cnet.errors import ConflictError, SpecError
 
 app = typer.Typer(add_completion=False)
@@ -53,10 +53,13 @@ def predict(
     parameters: dict[str, Any] = {"confidence": confidence, "iou_threshold": iou}
     parameters |= specs.pairs(parameter or (), option="--set")
     endpoint = _endpoint(session, target)
+    token = find_token() if services.is_below(session.url, endpoint) else None
     for image, copy in zip(images, _copies(images, save), strict=True):
         content = _read(image)
         begun = time.perf_counter()
-        found = services.predict(endpoint, content, timeout_s=timeout, **parameters)
+        found = services.predict(
+            endpoint, content, token=token, timeout_s=timeout, **parameters
+        )
         elapsed_ms = 1000 * (time.perf_counter() - begun)
         if copy is not None:
             save_annotated(content, found["detections"], copy)

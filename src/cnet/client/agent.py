@@ -168,6 +168,39 @@ class AgentClient:
         """`{node_id, nodes: […], count, parent, children, peers, total}`."""
         return self._get("/api/nodes")
 
+    def node(self, node_id: str) -> JsonObject:
+        """One of `nodes`. Raises NotFoundError."""
+        return self._get(_node_path(node_id))
+
+    def drain(self, node_id: str) -> JsonObject:
+        """Let the node take no new work: `{message, node}`; what runs there runs on."""
+        return json_object(self._http.request("POST", _node_path(node_id, "/drain")))
+
+    def undrain(self, node_id: str) -> JsonObject:
+        """Let the node take new work again: `{message, node}`."""
+        return json_object(self._http.request("POST", _node_path(node_id, "/undrain")))
+
+    def label(self, node_id: str, labels: Mapping[str, str | None]) -> JsonObject:
+        """Set labels of the node, and remove those given as None: `{message, node}`."""
+        body = {"labels": dict(labels)}
+        return json_object(self._http.request("PATCH", _node_path(node_id, "/labels"), json=body))
+
+    # --- placement ----------------------------------------------------------------------------
+
+    def plan(self, spec: Mapping[str, Any]) -> JsonObject:
+        """Where a workload would go, without any effect.
+
+        `{node, candidates, rejections: [{node_id, reasons}], impossible, preempts}`; `node` is
+        None where nothing has room now.
+        """
+        return json_object(self._http.request("POST", "/api/plan", json=dict(spec)))
+
+    def why(self, workload_id: str) -> JsonObject:
+        """Why it is where it is, or nowhere: `{node, status, …, candidates, rejections}`."""
+        return self._get(_path(workload_id, "/why"))
+
+    # --- agent --------------------------------------------------------------------------------
+
     def health(self, *, timeout: float | None = None) -> JsonObject:
         """`{status, message, node_id, version}`."""
         return self._get("/api/health", timeout_s=timeout)
@@ -220,6 +253,10 @@ class AgentClient:
 
 def _path(workload_id: str, rest: str = "") -> str:
     return f"/api/workloads/{quote(workload_id, safe='')}{rest}"
+
+
+def _node_path(node_id: str, rest: str = "") -> str:
+    return f"/api/nodes/{quote(node_id, safe='')}{rest}"
 
 
 def _still(workload: JsonObject, timeout: float | None) -> str:

@@ -1,7 +1,8 @@
 """Predictions from an inference service, asked for at its own endpoint (contract 8).
 
-The picture travels as raw bytes. The agent's token is never sent: a service is a workload, and a
-workload is not trusted with it.
+The picture travels as raw bytes. The agent's token is sent to the agent only (who carries the
+request on without it), never to a service's own port: a service is a workload, and a workload is
+not trusted with it.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ def predict(
     endpoint: str,
     image: bytes,
     *,
+    token: str | None = None,
     timeout_s: float = 30.0,
     transport: httpx.BaseTransport | None = None,
     **parameters: float | int | str | None,
 ) -> dict[str, Any]:
     """What the service at `endpoint` finds in `image` (an encoded picture).
 
-    `parameters` are the service's own, such as `confidence` and `iou_threshold` (0–1) for yolo, or
+    `token` is for an endpoint below an agent's URL, see `is_below`. `parameters` are the service's own, such as `confidence` and `iou_threshold` (0–1) for yolo, or
     `scale_factor`, `min_neighbors`, `min_size` (pixels) for opencv; None leaves the service's
     default. Returns `{detections: [{class | type, bbox: [x, y, width, height], …}], count}`.
     Raises SpecError for an empty picture, and errors as `Transport.request`.
@@ -44,7 +46,7 @@ def predict(
     given = {name: value for name, value in parameters.items() if value is not None}
     with Transport(
         endpoint,
-        token=None,
+        token=token,
         timeout_s=timeout_s,
         hint="look at `cnet ps` and `cnet logs` for the state of the service",
         transport=transport,
@@ -57,6 +59,13 @@ def predict(
             headers={"Content-Type": media_type(image)},
         )
         return json_object(reply)
+
+
+def is_below(agent_url: str, endpoint: str) -> bool:
+    """Whether `endpoint` is a path of the agent at `agent_url`, not just something on its host."""
+    agent, there = httpx.URL(agent_url), httpx.URL(endpoint)
+    same_place = (agent.scheme, agent.host, agent.port) == (there.scheme, there.host, there.port)
+    return same_place and there.path.startswith(agent.path.rstrip("/") + "/")
 
 
 def media_type(image: bytes) -> str:

@@ -32,6 +32,8 @@ class Task:
     node_id: str
     gpu_devices: tuple[int, ...] = ()
     port: int | None = None
+    lease_until: float | None = None
+    """the run must end by itself then (`lease_now` seconds); only for what `EnforcesLease`"""
 
     @property
     def run_id(self) -> str:
@@ -66,6 +68,14 @@ class Run(Protocol):
 
         Harmless when repeated or when the run has ended. Once asked, the end comes about even when
         the agent dies.
+        """
+        ...
+
+    def renew(self, until: float) -> None:
+        """Put off the end of a run with a lease to `until` (`lease_now` seconds); never shortens.
+
+        No effect on a run without a lease, on one that has ended, or whose lease is over. Called
+        every few seconds for every such run, so it must be cheap. May raise TransientError.
         """
         ...
 
@@ -130,6 +140,19 @@ class ServesEndpoint(Protocol):
 
     async def probe(self, task: Task, timeout_s: float) -> None:
         """Return when this very run answers well; raise ExecutionError saying why it does not."""
+        ...
+
+
+@runtime_checkable
+class EnforcesLease(Protocol):
+    """An executor whose runs end when their lease does, even with the agent dead or frozen.
+
+    What may be started on another node once its lease is over is given to no other executor.
+    """
+
+    @property
+    def lease_slack_s(self) -> float:
+        """Seconds after the end of a lease and `stop_grace_s` by which nothing of the run lives."""
         ...
 
 

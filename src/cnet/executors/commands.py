@@ -17,6 +17,10 @@ from cnet.supervision import Limits, Run, RunExit, RunSpec, Supervisor
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE")
 """What a workload gets of the agent's own environment. Nothing else: it may hold secrets."""
 
+LEASE_SLACK_S = 2.0
+"""A timer of the kernel and rounds of SIGKILL: milliseconds, on a machine that has other things to
+do somewhat more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
@@ -37,6 +41,8 @@ class LogLimits:
 
 class CommandExecutor:
     """Start, find again and remove; a kind adds only `command`."""
+
+    lease_slack_s = LEASE_SLACK_S
 
     def __init__(self, supervisor: Supervisor, logs: LogLimits) -> None:
         self._supervisor = supervisor
@@ -86,6 +92,7 @@ class CommandExecutor:
             run_as=spec.run_as,
             log_max_bytes=self._logs.max_bytes,
             log_files=self._logs.files,
+            lease_until=task.lease_until,
         )
 
 

@@ -6,9 +6,9 @@ import math
 import unicodedata
 import uuid
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cnet.model.lifecycle import HOLDS_ROOM, TERMINAL, Phase
 from cnet.model.resources import Resources, millicores
@@ -20,6 +20,9 @@ _Cores = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 _Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 _Label = Annotated[str, Field(max_length=253)]
+
+
+Strategy = Literal["default", "best_fit", "least_loaded", "spread"]
 
 
 class _Spec(BaseModel):
@@ -61,6 +64,26 @@ class RestartPolicy(_Spec):
     backoff_s: float = Field(1, ge=0, le=3_600, allow_inf_nan=False)
 
 
+class Affinity(_Spec):
+    """Where a workload should be, or (as anti-affinity) should not be.
+
+    A term names labels of nodes, or labels of workloads that a node holds; a value `*` stands for
+    any. All pairs of a term must match. A required term rules nodes out, a preferred one adds its
+    weight to the score of those that match (or, as anti-affinity, of those that do not).
+    """
+
+    node_labels: dict[_Label, _Label] = Field(default_factory=dict, max_length=16)
+    workload_labels: dict[_Label, _Label] = Field(default_factory=dict, max_length=16)
+    required: bool = True
+    weight: int = Field(1, ge=1, le=100, description="of a preferred term")
+
+    @model_validator(mode="after")
+    def _one_kind_of_labels(self) -> Self:
+        if bool(self.node_labels) == bool(self.workload_labels):
+            raise ValueError("give either node_labels or workload_labels")
+        return self
+
+
 class HealthSpec(_Spec):
     """How a service is watched."""
 
@@ -91,6 +114,26 @@ class WorkloadSpec(_Spec):
         10, ge=0, le=3_600, allow_inf_nan=False, description="seconds from SIGTERM to SIGKILL"
     )
     run_as: str | None = Field(None, min_length=1, max_length=64, description="a user name")
+    node: str | None = Field(
+        None, min_length=1, max_length=128, description="run on this node and on no other"
+    )
+    strategy: Strategy | None = Field(
+        None, description="how to choose among nodes that fit; default: `scheduler.strategy`"
+    )
+    affinity: list[Affinity] = Field(default_factory=list, max_length=16)
+    anti_affinity: list[Affinity] = Field(default_factory=list, max_length=16)
+    priority: int = Field(
+        0, ge=-1000, le=1000, description="higher ones are placed first when room is short"
+    )
+    preemptible: bool = Field(
+        False, description="may be ended and queued again to make room for a higher priority"
+    )
+    reservation: uuid.UUID | None = Field(None, description="claim the room it holds")
+    on_node_loss: Literal["wait", "reschedule"] = Field(
+        "wait",
+        description="when its node cannot be reached: wait for it, or start elsewhere once its "
+        "lease has surely run out",
+    )
 
     @field_validator("name")
     @classmethod
@@ -119,6 +162,22 @@ class WorkloadStatus:
     reason: str | None = None
     detail: str | None = None
     desired: Literal["running", "stopped", "deleted"] = "running"
+    owner: str | None = None
+    """the agent that took the request; None: this one"""
+    host: str | None = None
+    """the node it was given to; None: this one, or none yet"""
+    assignment: int = 0
+    """counts how often the owner has given it to a node"""
+    host_incarnation: int = 0
+    """of the host when it was asked; a later one has forgotten what it refused"""
+    answered: bool = False
+    """the host has accepted it"""
+    host_version: tuple[int, int] = (0, 0)
+    """of the newest status heard from the host"""
+    returned: bool = False
+    """a host has given it back to its owner and keeps it only until the owner has heard of it"""
+    generation: int = 0
+    """counts the owner's wishes (stop, restart, delete); the host reports the last it has heard"""
     attempt: int = 0
     """number of the present or last run; 0 before the first"""
     restarts: int = 0
@@ -147,15 +206,15 @@ class WorkloadStatus:
 
     @property
     def holds_room(self) -> bool:
-        """Whether the ledger has an allocation for it."""
-        return self.phase in HOLDS_ROOM
+        """Whether this node's ledger has an allocation for it."""
+        return self.host is None and self.phase in HOLDS_ROOM
 
 
 def status_from_dict(data: dict[str, Any]) -> WorkloadStatus:
     """The inverse of serialising a status as JSON; unknown keys of newer versions are dropped."""
     known = {name: data[name] for name in WorkloadStatus.__dataclass_fields__ if name in data}
     known["phase"] = Phase(known["phase"])
-    for name in ("restarted_at", "gpu_devices", "log_tail"):
+    for name in ("restarted_at", "gpu_devices", "log_tail", "host_version"):
         known[name] = tuple(known.get(name, ()))
     if not all(math.isfinite(known[name]) for name in ("created_at", "updated_at")):
         raise ValueError("a status with times that are no numbers")

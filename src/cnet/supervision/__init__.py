@@ -5,6 +5,7 @@ standard library only and runs in processes of its own.
 """
 
 from cnet.supervision.cgroups import Cgroups
+from cnet.supervision.lease import now as lease_now
 from cnet.supervision.logs import follow, tail
 from cnet.supervision.run import Run
 from cnet.supervision.supervisor import Supervisor
@@ -19,5 +20,6 @@ __all__ = [
     "Supervisor",
     "Usage",
     "follow",
+    "lease_now",
     "tail",
 ]

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 
+from cnet.supervision import lease as leases
 from cnet.supervision import linux
 
 TYPE_CHECKING = False
@@ -33,21 +34,26 @@ def become(
     failure: int,
     output: int,
     data_limit_bytes: int | None,
+    lease: leases.Lease | None,
 ) -> NoReturn:
     """Wait for the word on `go`, then turn into the command of `spec`, or report on `failure`.
 
-    A shim that dies first closes `go` unsaid, and the child ends without having run anything.
+    A shim that dies first closes `go` unsaid, and the child ends without having run anything. The
+    last thing before the command is a look at its lease.
     """
     try:
         if os.read(go, 1):
-            _exec(spec, shim_pid=shim_pid, output=output, data_limit_bytes=data_limit_bytes)
+            _prepare(spec, shim_pid=shim_pid, output=output, data_limit_bytes=data_limit_bytes)
+            if lease is None or not lease.is_over():
+                _execute(spec["argv"], spec["env"])
+            os.write(failure, leases.OVER_BEFORE_START)
     except BaseException as error:  # noqa: BLE001  nothing may escape into the shim's code
         os.write(failure, describe(error, spec).encode(errors="replace")[:2000])
     finally:
         os._exit(EXIT_NOT_STARTED)
 
 
-def _exec(
+def _prepare(
     spec: dict[str, Any], *, shim_pid: int, output: int, data_limit_bytes: int | None
 ) -> None:
     os.setsid()
@@ -61,6 +67,8 @@ def _exec(
         os.setgroups(user["groups"])
         os.setresgid(user["gid"], user["gid"], user["gid"])
         os.setresuid(user["uid"], user["uid"], user["uid"])
+    # Takes the main process along with a killed shim. Not what it has started, nor a program that
+    # gains privileges by its file's mode (exec clears it): those the agent ends, once there is one.
     linux.set_parent_death_signal(linux.SIGKILL)
     if os.getppid() != shim_pid:
         os._exit(EXIT_NOT_STARTED)  # the shim died before the line above could notice
@@ -68,7 +76,6 @@ def _exec(
     for number in RESTORED_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _execute(spec["argv"], spec["env"])
 
 
 def _execute(argv: list[str], env: dict[str, str]) -> None:

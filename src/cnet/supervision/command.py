@@ -12,6 +12,7 @@ import os
 import time
 
 from cnet.supervision import cgroup_group, child, linux, procfs, records
+from cnet.supervision import lease as leases
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,15 +24,17 @@ if TYPE_CHECKING:
 class Command:
     """The command of a run: `pid`, the read end `output`, its control `group`, its `record`.
 
-    `failure` is None once it runs, else a stable word and a sentence.
+    `lease` is None where it has none. `failure` is None once it runs, else a stable word and a
+    sentence.
     """
 
-    __slots__ = ("failure", "group", "output", "pid", "record", "started_at")
+    __slots__ = ("failure", "group", "lease", "output", "pid", "record", "started_at")
 
     def __init__(self) -> None:
         self.pid = 0
         self.output = -1
         self.group = cgroup_group.RunGroup()
+        self.lease: leases.Lease | None = None
         self.record: dict[str, Any] = {}
         self.started_at = time.time()
         self.failure: tuple[str, str] | None = None
@@ -52,6 +55,8 @@ class Command:
         `failure`; the child, if there is one by then, is the caller's to reap.
         """
         try:
+            if spec["leased"]:
+                self.lease = leases.Lease(directory)
             self.group = cgroup_group.make(cgroups, spec["run_id"], spec["limits"])
             go, failure = self._fork(spec, spawner_lock)
             self.group.enter(self.pid)
@@ -64,7 +69,11 @@ class Command:
             self.failure = ("start_failed", f"cannot start {spec['argv'][0]!r}: {error}")
             return
         if report:
-            self.failure = ("exec_failed", report.decode(errors="replace"))
+            over = report == leases.OVER_BEFORE_START
+            self.failure = (
+                "lease_expired" if over else "exec_failed",
+                report.decode(errors="replace"),
+            )
 
     def _fork(self, spec: dict[str, Any], spawner_lock: int) -> tuple[int, int]:
         """Start the waiting child; where to write the word, and where to read its failure."""
@@ -84,6 +93,7 @@ class Command:
                 failure=failure_end,
                 output=output,
                 data_limit_bytes=spec["limits"]["memory_bytes"] if in_rlimit else None,
+                lease=self.lease,
             )
         for fd in (output, go_end, failure_end):
             os.close(fd)

@@ -3,7 +3,7 @@
 Used between `fork` and `exec` and in the small supervising processes, so it imports only `ctypes`
 beside the built-ins, and every function is a single system call.
 
-Sources: prctl(2), clone(2) (`clone3`, `CLONE_INTO_CGROUP`), signalfd(2).
+Sources: prctl(2), clone(2) (`clone3`, `CLONE_INTO_CGROUP`), signalfd(2), timerfd_create(2).
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ SIGTERM = int(signal.SIGTERM)
 SIGNALFD_SIGINFO_BYTES = 128
 SFD_CLOEXEC = 0o2000000
 SFD_NONBLOCK = 0o4000
+CLOCK_BOOTTIME = 7
+TFD_CLOEXEC = 0o2000000
+TFD_NONBLOCK = 0o4000
+TFD_TIMER_ABSTIME = 1
 
 # PyDLL keeps the interpreter's lock: `clone3` must return in the child still holding it.
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -73,6 +77,22 @@ def read_signals(fd: int) -> list[int]:
         return []
     step = SIGNALFD_SIGINFO_BYTES
     return [struct.unpack_from("=I", data, at)[0] for at in range(0, len(data), step)]
+
+
+def boottime_timer() -> int:
+    """A non-blocking descriptor that becomes readable when the time of `set_timer` has come."""
+    flags = TFD_CLOEXEC | TFD_NONBLOCK
+    return _checked(_libc.timerfd_create(CLOCK_BOOTTIME, flags), "timerfd_create")
+
+
+def set_timer(fd: int, at_ns: int) -> None:
+    """Have a descriptor of `boottime_timer` due at `at_ns` nanoseconds (not 0) of its clock.
+
+    At once when that has passed; what was due before is forgotten.
+    """
+    # struct itimerspec: seconds and nanoseconds of the interval (none), then of the time
+    spec = struct.pack("@4l", 0, 0, *divmod(at_ns, 1_000_000_000))
+    _checked(_libc.timerfd_settime(fd, TFD_TIMER_ABSTIME, spec, None), "timerfd_settime")
 
 
 def fork(cgroup_fd: int | None = None) -> tuple[int, int]:

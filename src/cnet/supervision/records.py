@@ -3,10 +3,11 @@
     spec.json      the agent, before the launch     what to run; the shim's flock on it is its life
     shim.json      the shim, before the command     who runs where
     stop.json      the agent                        how long a stop may take
+    lease          the agent, before the spec       until when it may run; not all have one
     exit.json      the shim, or the agent for it    how the run ended; durable
 
-Readers never see half a file: each is written under another name and renamed. Standard library
-only; nothing here decides anything.
+Readers never see half a file: each but the lease is written under another name and renamed.
+Standard library only; nothing here decides anything.
 """
 
 # pathlib would cost every shim memory:

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 
-from cnet.supervision import procfs, records
+from cnet.supervision import lease, procfs, records
 from cnet.supervision.command import Command
 from cnet.supervision.shim import Shim
 
@@ -44,6 +44,7 @@ def rehearse(root: str, cgroups: Cgroups) -> None:
 
 def _run_once(directory: str, cgroups: Cgroups) -> None:
     os.mkdir(directory, 0o700)
+    lease.create(directory, lease.MAX_S)
     records.write_json(directory, records.SPEC, _spec(directory))
     claim = records.claim(directory)
     spec = records.read_json(directory, records.SPEC)
@@ -77,6 +78,7 @@ def _spec(directory: str) -> dict[str, object]:
         "grace_s": 1.0,
         "limits": dict.fromkeys(names),
         "run_as": None,
+        "leased": True,
         "log": {"path": f"{directory}/{records.OUTPUT_LOG}", "max_bytes": 4096, "files": 1},
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from cnet.errors import TransientError
-from cnet.supervision import procfs, records
+from cnet.supervision import lease, procfs, records
 from cnet.supervision.run_directory import RunDirectory
 from cnet.supervision.values import RunExit, Usage
 
@@ -28,6 +28,7 @@ class Run:
         self.directory = directory
         self.record = record
         self.pidfd = pidfd  # of the shim; -1 once it has ended
+        self._lease_until = lease.read(str(directory.path))
         self._exit: RunExit | None = None
         self._settled = anyio.Event()
 
@@ -62,6 +63,29 @@ class Run:
                 records.write_json(str(self.directory.path), records.STOP, record)
         with suppress(ProcessLookupError):  # it has just ended by itself
             signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
+
+    @property
+    def lease_until(self) -> float | None:
+        """When its lease ends, in seconds of CLOCK_BOOTTIME (`lease_now`); None without one."""
+        return self._lease_until
+
+    def renew(self, until: float) -> None:
+        """Let a run with a lease go on until `until`, in seconds of CLOCK_BOOTTIME.
+
+        An earlier end than it has changes nothing, and neither does a call when the lease is over,
+        the run has ended or it has no lease. Costs one small write. Raises TransientError when that
+        fails: the lease is as it was.
+        """
+        held = self._lease_until
+        if held is None or self.pidfd < 0 or not until > held or held <= lease.now():
+            return
+        try:
+            lease.extend(str(self.directory.path), until)
+        except OSError as error:
+            raise TransientError(
+                f"the lease of run {self.run_id} cannot be renewed: {error.strerror}"
+            ) from error
+        self._lease_until = until
 
     def usage(self) -> Usage:
         """What its tree uses now. Reads /proc some dozen times; may run in a thread."""

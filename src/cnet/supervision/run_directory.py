@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cnet.errors import ConflictError, ExecutionError, StorageFullError
-from cnet.supervision import procfs, records
+from cnet.supervision import lease, procfs, records
 from cnet.supervision.values import RunExit, RunSpec
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -58,6 +58,7 @@ class RunDirectory:
             "grace_s": spec.grace_s,
             "limits": asdict(spec.limits),
             "run_as": user,
+            "leased": spec.lease_until is not None,
             "log": {
                 "path": str(self.path.parent / records.OUTPUT_LOG),
                 "max_bytes": spec.log_max_bytes,
@@ -69,6 +70,8 @@ class RunDirectory:
             if not with_parents.is_dir():
                 with_parents.mkdir(mode=0o700, exist_ok=True)
             self.path.mkdir(mode=0o700)
+            if spec.lease_until is not None:
+                lease.create(str(self.path), spec.lease_until)
             records.write_json(str(self.path), records.SPEC, record)
         except FileExistsError:
             raise ConflictError(

@@ -1,7 +1,9 @@
 """The small process that owns one run: it starts the command, keeps its log, and sees it out.
 
 It outlives the agent: what it was asked to do it finishes alone, and what it knows is in the run
-directory (`records`). One thread, no event loop, nothing beyond the standard library: some
+directory (`records`). A run with a lease it ends by itself unless the agent renews it in time: all
+of it is gone by the end of the lease plus the grace of its spec, as long as the shim itself is not
+stopped (SIGSTOP) or killed. One thread, no event loop, nothing beyond the standard library: some
 hundred kilobytes of private memory, forked from the spawner.
 
     claim → fork (child waits) → shim.json → go → exec → log, reap, stop → exit.json → gone
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cnet.supervision.cgroups import Cgroups
+    from cnet.supervision.lease import Lease
 
 LEFTOVER_GRACE_S = 2.0  # for what the command leaves behind when it ends by itself
 KILL_INTERVAL_S = 0.02  # between rounds of killing: a fork may have slipped through
@@ -82,6 +85,8 @@ class Shim:
         self._cpu_s = 0.0
         self._max_rss_bytes = 0
         self._tree_lives = command.pid != 0
+        self._lease_over = False  # decided: no renewal counts any more
+        self._expired = False  # that is what ended the command
         self._unsent: tuple[socket.socket, bytes] | None = None
         self._signals = linux.signal_fd((linux.SIGTERM, linux.SIGCHLD))
         self._poll = select.poll()
@@ -92,6 +97,8 @@ class Shim:
                 command.output, log["path"], max_bytes=log["max_bytes"], files=log["files"]
             )
             self._poll.register(command.output, select.POLLIN)
+        if command.lease is not None:
+            self._poll.register(command.lease.fd, select.POLLIN)
         if command.failure is not None:
             self._deadline = time.monotonic()  # whatever was forked has nothing to finish
 
@@ -144,6 +151,8 @@ class Shim:
         elif fd == self._command.output:
             if self._pump is not None and not self._pump.pump():
                 self._poll.unregister(fd)
+        elif self._command.lease is not None and fd == self._command.lease.fd:
+            self._heed(self._command.lease)
         else:
             self._send()
             if self._unsent is None:
@@ -171,6 +180,17 @@ class Shim:
         asked = records.read_json(self._directory, records.STOP) or {}
         self._stop_asked = self._stop_asked or self._status is None
         self._end_within(float(asked.get("grace_s", self._grace_s)))
+
+    def _heed(self, lease: Lease) -> None:
+        """Its timer is due: go on if it was renewed, else end the run; then, kill what is left."""
+        lease.acknowledge()
+        self._reap()  # what has just ended by itself did not end by its lease
+        if self._lease_over:
+            self._end_within(0)
+        elif lease.is_over():
+            self._lease_over = True
+            self._expired = self._status is None and not self._stop_asked
+            self._end_within(lease.remaining_s(self._grace_s))
 
     def _end_within(self, grace_s: float) -> None:
         """SIGTERM to the tree, once; SIGKILL after `grace_s`, or sooner if asked before."""
@@ -200,6 +220,8 @@ class Shim:
             self._pump.drain()
             self._pump.close()
             os.close(self._command.output)
+        if self._command.lease is not None:
+            self._command.lease.close()
         os.close(self._signals)
 
     def conclude(self) -> None:
@@ -221,6 +243,8 @@ class Shim:
         code = os.waitstatus_to_exitcode(self._status) if self._status is not None else None
         failure = self._command.failure
         reason, details = failure if failure is not None else (None, None)
+        if self._expired:
+            reason, details = "lease_expired", "its lease ended without being renewed"
         ran = failure is None
         return {
             "run_id": self._command.record.get("run_id"),

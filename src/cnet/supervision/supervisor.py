@@ -84,8 +84,9 @@ class Supervisor:
         """Start `spec` and return once its command has been executed.
 
         Raises SpecError for a field that cannot be used; ConflictError when this attempt was
-        launched before; StorageFullError; ExecutionError (code `exec_failed` or `start_failed`)
-        when the command could not be started; TransientError when the supervisor closes first.
+        launched before; StorageFullError; ExecutionError (code `exec_failed`, `start_failed` or,
+        when its lease was over by then, `lease_expired`) when the command could not be started;
+        TransientError when the supervisor closes first.
         Cancelled or closed, the launch may still happen: `attach` tells.
         """
         check(spec)
@@ -180,7 +181,7 @@ class Supervisor:
         """The shim is gone before `started` was heard: failed, quick, or killed."""
         directory = launch.directory
         ended = directory.exit()
-        if ended is not None and ended.reason in ("exec_failed", "start_failed"):
+        if ended is not None and ended.never_ran and ended.reason is not None:
             self._fail(launch, ExecutionError(ended.details or ended.reason, code=ended.reason))
         elif ended is not None:
             self._conclude(launch, ended)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cnet.errors import SpecError
+from cnet.supervision import lease
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MIB = 1024 * 1024
@@ -36,7 +37,8 @@ class RunSpec:
     `run_id` is unique for ever; `workload_id` and `attempt` name the run directory. `env` is the
     whole environment: CNET_RUN_ID and CNET_WORKLOAD_ID are added. `argv[0]` is looked up in the
     PATH of `env`, paths in it count from `cwd`. `log_files` of `log_max_bytes` each are kept per
-    workload.
+    workload. With `lease_until` (seconds of CLOCK_BOOTTIME, `lease_now`) its shim ends the run at
+    that time unless `Run.renew` has put it off: SIGTERM, SIGKILL after `grace_s`, agent or not.
     """
 
     run_id: str
@@ -50,6 +52,7 @@ class RunSpec:
     run_as: str | None = None
     log_max_bytes: int = 10 * MIB
     log_files: int = 2
+    lease_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +61,10 @@ class RunExit:
 
     Exactly one of `exit_code` and `signal` is set, unless the run was `lost` (nobody saw its end)
     or never became the command; then `reason` is one of `exec_failed`, `start_failed`,
-    `supervisor_lost`, `node_rebooted` and `details` a sentence. `max_rss_bytes` is that of the
-    largest single process (not below some 8 MB: the kernel counts from the fork), `cpu_s` of all.
+    `lease_expired`, `supervisor_lost`, `node_rebooted` and `details` a sentence. A command that was
+    ended because its lease was over has the `reason` `lease_expired`, too. `max_rss_bytes` is that
+    of the largest single process (not below some 8 MB: the kernel counts from the fork), `cpu_s` of
+    all.
     """
 
     exit_code: int | None
@@ -74,6 +79,11 @@ class RunExit:
     cpu_s: float = 0.0
     max_rss_bytes: int = 0
     log_dropped_bytes: int = 0
+
+    @property
+    def never_ran(self) -> bool:
+        """Whether the command was surely not executed."""
+        return self.started_at is None and not self.lost
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> RunExit:
@@ -115,6 +125,11 @@ def _check_numbers(spec: RunSpec) -> None:
         raise SpecError("attempt must be 0 or more", field="attempt")
     if not 0 <= spec.grace_s <= 86_400:
         raise SpecError("grace_s must be 0 to 86400 seconds", field="grace_s")
+    if spec.lease_until is not None and not 0 <= spec.lease_until <= lease.MAX_S:
+        raise SpecError(
+            f"lease_until must be 0 to {lease.MAX_S:g} seconds of CLOCK_BOOTTIME",
+            field="lease_until",
+        )
     if spec.log_max_bytes < 4096:
         raise SpecError("log_max_bytes must be 4096 or more", field="log_max_bytes")
     if not 1 <= spec.log_files <= 100:

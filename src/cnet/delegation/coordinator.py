@@ -1,0 +1,373 @@
+"""Where jobs go: own node, another one, or the queue; and the two sides of delegation behind it.
+
+Pure: it is told the time, news and messages, and asks its `World` for everything else, so that the
+simulator drives the very code that an agent runs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic
+
+from cnet.delegation.host import Host
+from cnet.delegation.messages import (
+    Ack,
+    Assign,
+    Drop,
+    Follow,
+    Gone,
+    Grant,
+    Message,
+    Refuse,
+    Renew,
+    Status,
+    Want,
+)
+from cnet.delegation.owner import Owner
+from cnet.delegation.world import J, World
+from cnet.model.lifecycle import Phase
+from cnet.model.node import KnownNode
+from cnet.model.resources import Resources
+from cnet.model.workload import Strategy, WorkloadSpec
+from cnet.scheduler import NodeIndex, PendingQueue, Plan, plan, shape_of, victims
+
+MOST_EXPLAINED = 64
+"""Nodes up to which a waiting job's status says why each one does not do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where a job can go now."""
+
+    node_id: str | None
+    preempt: str | None = None
+    """node on which ending work of lower priority would make room"""
+
+
+class Coordinator(Generic[J]):
+    """Places the jobs of one agent.
+
+    The embedder calls `node_changed`, `route_changed`, `receive` and `tick` with news, `place` and
+    `tell` for users' wishes, and `changed`, `released`, `ended_hosted`, `forgotten` when jobs that
+    run here change.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        world: World[J],
+        *,
+        incarnation: int,
+        strategy: Strategy,
+        lease_s: float,
+    ) -> None:
+        self._node_id = node_id
+        self._world = world
+        self._strategy: Strategy = strategy
+        self.index = NodeIndex()
+        self._known: dict[str, KnownNode] = {}
+        self._debits: defaultdict[str, dict[str, _Debit]] = defaultdict(dict)
+        self._queue = PendingQueue()
+        self._pass_due = False
+        self.owner: Owner[J] = Owner(
+            world,
+            lease_s=lease_s,
+            incarnation_of=self._incarnation_of,
+            reachable=self._reachable,
+            placeable=self._placeable,
+            settled=self._settled,
+        )
+        self.host: Host[J] = Host(
+            world,
+            incarnation=incarnation,
+            lease_s=lease_s,
+            draining=self._draining,
+            room_made=self._make_room_here,
+        )
+
+    # --- news ----------------------------------------------------------------------------------
+
+    def node_changed(self, node_id: str, node: KnownNode | None) -> None:
+        """The view has something new about a node; None when it is not known any more."""
+        before = self._known.get(node_id)
+        if node is None:
+            self._known.pop(node_id, None)
+            self.index.remove(node_id)
+            return
+        self._known[node_id] = node
+        debits = self._debits.get(node_id)
+        if debits:
+            seen = node.state.version
+            for job_id in [k for k, debit in debits.items() if debit.is_counted_in(seen)]:
+                del debits[job_id]
+        self._reindex(node_id)
+        if before is None or _may_have_more(before, node):
+            self.look_again()
+
+    def route_changed(self, node_id: str, *, up: bool) -> None:
+        """A node can be reached from now on, or not any more."""
+        self.owner.route_changed(node_id, up=up)
+        self.host.route_changed(node_id, up=up)
+
+    def receive(self, source: str, message: Message) -> None:
+        """What another agent says."""
+        match message:
+            case Assign():
+                self.host.on_assign(source, message)
+            case Want():
+                self.host.on_want(source, message)
+            case Drop():
+                self.host.on_drop(source, message)
+            case Ack():
+                self.host.on_ack(source, message)
+            case Follow():
+                self.host.on_follow(source)
+            case Grant():
+                self.host.on_grant(source, message)
+            case Status():
+                self.owner.on_status(source, message)
+            case Refuse():
+                self.owner.on_refuse(source, message)
+            case Gone():
+                self.owner.on_gone(source, message)
+            case Renew():
+                self.owner.on_renew(source, message)
+
+    def tick(self) -> None:
+        """Once in a while, at the least every second."""
+        self.owner.tick()
+        self.host.tick()
+
+    # --- placing -------------------------------------------------------------------------------
+
+    def choose(self, job: J) -> Choice:
+        """The best node for an own job now."""
+        excluded = self.owner.excluded(job, self._version_of)
+        found = self.index.best(
+            job.spec,
+            job.wanted,
+            strategy=self._strategy,
+            now=self._world.now(),
+            exclude=excluded,
+        )
+        return Choice(found)
+
+    def plan(self, spec: WorkloadSpec, job: J | None = None) -> Plan:
+        """Where it would go, best first, and why not elsewhere."""
+        excluded = self.owner.excluded(job, self._version_of) if job is not None else ()
+        return plan(
+            spec, self.index, strategy=self._strategy, now=self._world.now(), exclude=excluded
+        )
+
+    def enqueue(self, job: J) -> None:
+        """A pending job that found no room waits for the event that makes some."""
+        self._queue.add(job.id, job.spec.priority, shape_of(job.spec))
+
+    def place(self, job: J) -> None:
+        """Place a pending job now, or queue it. Hosted ones run here or go back to their owner."""
+        if job.status.owner is not None:
+            self.host.queued(job)
+        else:
+            self.enqueue(job)
+            self.look_again()
+
+    def debit(self, job: J, node_id: str) -> None:
+        """Count the room of a job just given to another node until that node counts it itself."""
+        self._debits[node_id][job.id] = _Debit(job.wanted)
+        self._reindex(node_id)
+
+    def assign(self, job: J, node_id: str) -> dict[str, Any]:
+        """The status changes that give a job to another node. Make them, then call `assigned`."""
+        self.debit(job, node_id)
+        return self.owner.assignment(job, node_id)
+
+    def look_again(self) -> None:
+        """Something may fit now that did not before."""
+        if not self._pass_due:
+            self._pass_due = True
+            self._world.soon(self._place_pending)
+
+    def _place_pending(self) -> None:
+        self._pass_due = False
+        self.host.room_made()
+        walk = self._queue.walk()
+        for job_id in walk:
+            job = self._world.get(job_id)
+            if job is None or job.status.phase != Phase.PENDING or job.status.host is not None:
+                self._queue.discard(job_id)
+                continue
+            choice = self.choose(job)
+            if choice.node_id is None:
+                walk.failed()
+                self._explain(job)
+            elif self._go(job, choice.node_id):
+                self._queue.discard(job_id)
+
+    def _go(self, job: J, node_id: str) -> bool:
+        if node_id != self._node_id:
+            self._world.change(job, **self.assign(job, node_id))
+            self.owner.assigned(job)
+            return True
+        why_not = self._world.reserve(job)
+        if why_not is None:
+            self._world.drive(job)
+            return True
+        return self._world_refused(job)
+
+    def _world_refused(self, job: J) -> bool:
+        """A local refusal settles the job (it has failed) or leaves it pending."""
+        return job.status.phase != Phase.PENDING
+
+    def _explain(self, job: J) -> None:
+        found = self.plan(job.spec, job) if len(self.index) <= MOST_EXPLAINED else None
+        if found is None:
+            detail = f"no node has room ({len(self.index)} looked at)"
+        else:
+            detail = "; ".join(found.reasons())
+            if found.preempt is not None and job.spec.priority > 0:
+                self._preempt_for(job, found.preempt)
+        if job.status.phase == Phase.PENDING and job.status.host is None:
+            if (job.status.reason, job.status.detail) != ("no_capacity", detail):
+                self._world.change(job, reason="no_capacity", detail=detail)
+
+    def _preempt_for(self, job: J, node_id: str) -> None:
+        if node_id == self._node_id:
+            self._make_room_here(job, job.spec)
+        else:
+            self._queue.discard(job.id)
+            self._world.change(job, **self.assign(job, node_id))
+            self.owner.assigned(job)
+
+    def _make_room_here(self, job: J, spec: WorkloadSpec) -> bool:
+        own = self._known.get(self._node_id)
+        if own is None:
+            return False
+        chosen = victims(
+            job.wanted, own.state.available, self._world.preemptible(), spec.priority
+        )
+        for job_id in chosen or ():
+            victim = self._world.get(job_id)
+            if victim is not None:
+                self._world.preempt(victim)
+        return chosen is not None
+
+    # --- what the embedder tells of jobs -------------------------------------------------------
+
+    def recover(self, job: J) -> None:
+        """After a start: take up a job of the journal."""
+        status = job.status
+        if status.owner is not None:
+            self.host.recover(job)
+        elif status.host is not None:
+            self.owner.recover(job)
+        elif status.phase == Phase.PENDING:
+            self.enqueue(job)
+            self.look_again()
+
+    def assigned(self, job: J) -> None:
+        """A job that was given to another node is on its way to the journal."""
+        self.owner.assigned(job)
+
+    def tell(self, job: J) -> None:
+        """A user's wish for a job on another node is durable: pass it on."""
+        self.owner.tell(job)
+
+    def discard(self, job: J) -> None:
+        """It does not wait for room any more."""
+        self._queue.discard(job.id)
+
+    def changed(self, job: J) -> None:
+        """The status of a job has changed here."""
+        if job.status.owner is not None:
+            self.host.report(job)
+
+    def forgotten(self, job: J) -> None:
+        """A job is erased."""
+        self._queue.discard(job.id)
+        self.owner.forgotten(job)
+        self.host.forgotten(job)
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    def _placeable(self, job: J) -> None:
+        if job.status.desired == "deleted":
+            self._world.forget(job)
+        elif job.status.phase == Phase.PENDING:
+            self.place(job)
+
+    def _settled(self, job: J, node_id: str, version: tuple[int, int]) -> None:
+        debits = self._debits.get(node_id)
+        debit = debits.get(job.id) if debits else None
+        if debits is None or debit is None:
+            return
+        debit.counted_from = version
+        node = self._known.get(node_id)
+        if node is None or debit.is_counted_in(node.state.version):
+            del debits[job.id]
+            if not debits:
+                del self._debits[node_id]
+            self._reindex(node_id)
+            if version == (0, 0):
+                self.look_again()
+
+    def _reindex(self, node_id: str) -> None:
+        node = self._known.get(node_id)
+        if node is None:
+            return
+        debits = self._debits.get(node_id)
+        if debits:
+            owed = Resources()
+            for debit in debits.values():
+                owed += debit.room
+            available = node.state.available.minus_floor(owed)
+            node = replace(node, state=replace(node.state, available=available))
+        self.index.put(node)
+
+    def _version_of(self, node_id: str) -> tuple[int, int] | None:
+        node = self._known.get(node_id)
+        return None if node is None else node.state.version
+
+    def _incarnation_of(self, node_id: str) -> int:
+        return self._known[node_id].state.incarnation
+
+    def _reachable(self, node_id: str) -> bool:
+        node = self._known.get(node_id)
+        return node is not None and node.reachable
+
+    def _draining(self) -> bool:
+        own = self._known.get(self._node_id)
+        return own is not None and own.state.draining
+
+    @property
+    def known(self) -> Mapping[str, KnownNode]:
+        """Every node of the view."""
+        return self._known
+
+
+@dataclass(slots=True)
+class _Debit:
+    """Room that a node was just asked for."""
+
+    room: Resources
+    counted_from: tuple[int, int] | None = None
+    """version of the node's state from which on the node itself counts it; None: not answered"""
+
+    def is_counted_in(self, version: tuple[int, int]) -> bool:
+        return self.counted_from is not None and version >= self.counted_from
+
+
+def _may_have_more(before: KnownNode, after: KnownNode) -> bool:
+    """Whether something that did not fit may fit now."""
+    old, new = before.state, after.state
+    return (
+        (after.reachable and not before.reachable)
+        or (after.candidate and not before.candidate)
+        or (old.draining and not new.draining)
+        or not new.available.fits(old.available)
+        or old.labels != new.labels
+        or old.kinds != new.kinds
+        or old.incarnation != new.incarnation
+        or old.workload_labels != new.workload_labels
+    )
