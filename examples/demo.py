@@ -1,8 +1,10 @@
-"""One agent, two inference services, real predictions, and nothing left behind.
+"""Four cities, two inference services, real predictions, and nothing left behind.
 
-Starts an agent of its own (temporary data directory, free port), deploys OpenCV face detection and
-the shapes detector, sends them a photograph and generated pictures, compares what they find with
-what is there, and stops everything. Exits with 0 only if all of that went right.
+Brings up the agents of `configs/` on free ports: jiangsu, which has hardly any room, its child
+nanjing, and nanjing's peers suqian and changzhou. Everything is then asked of jiangsu. The face
+detector fits there and stays; the shapes detector goes to nanjing; a process is pinned to suqian.
+A photograph and generated pictures are sent through jiangsu, what is found is compared with what
+is there, and everything is stopped. Exits with 0 only if all of that went right.
 
     python examples/demo.py [--keep]        (or: make demo, make demo KEEP=1)
 """
@@ -19,34 +21,32 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-from ml_models.shapes_data import CLASSES, generate
-from PIL import Image
+from demo_pictures import PHOTOGRAPH, is_right, questions
 
 from cnet.cli.drawing import label_of, save_annotated
+from cnet.cli.local import LocalCluster, read_members
+from cnet.cli.local.members import free_ports
 from cnet.client import AgentClient, JsonObject, predict
+from cnet.errors import CnetError
 
 HERE = Path(__file__).resolve().parent
-PHOTOGRAPH = HERE / "assets" / "astronaut.jpg"
+CONFIGS = HERE.parent / "configs"
 SHAPES_MODEL = HERE / "ml_models" / "shapes_yolo.onnx"
 OUTPUT = Path("demo-output")
 
-# Training never sees these. They are pictures that the detector gets wholly right with a margin;
-# so it does with about two of three, and ml_models/evaluate_shapes.py says how well over all.
-HELD_OUT_SEEDS = (1_000_000, 1_000_005, 1_000_015, 1_000_035, 1_000_037)
-LEAST_IOU = 0.5
-START_TIMEOUT_S = 30.0
+ROOT, CHILD, PEER = "jiangsu", "nanjing", "suqian"
+NEWS_TIMEOUT_S = 10.0
 END_TIMEOUT_S = 30.0
-MIB = 1024**2
+GIB, MIB = 1024**3, 1024**2
 
 
 class DemoError(Exception):
@@ -54,50 +54,41 @@ class DemoError(Exception):
 
 
 @dataclass(frozen=True)
-class Question:
-    """A picture and what is on it; `truth` is None where only the labels are known."""
+class Cities:
+    """The agents that are up, and where they keep their things."""
 
-    name: str
-    service: str
-    image: bytes
-    labels: tuple[str, ...]
-    truth: tuple[tuple[int, int, int, int], ...] | None
-
-
-@dataclass(frozen=True)
-class Agent:
-    """The agent's process and where it keeps its things."""
-
-    process: subprocess.Popen[bytes]
+    cluster: LocalCluster
     folder: Path
-    url: str
+    urls: dict[str, str]
 
     @property
-    def log_file(self) -> Path:
-        return self.folder / "agent.log"
+    def root_url(self) -> str:
+        return self.urls[ROOT]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--keep", action="store_true", help="leave the agent and services running")
+    parser.add_argument("--keep", action="store_true", help="leave agents and services running")
     keep = parser.parse_args().keep
     signal.signal(signal.SIGTERM, _interrupt)
     began = time.perf_counter()
     folder = Path(tempfile.mkdtemp(prefix="cnet-demo-"))
     try:
-        with started_agent(folder, keep=keep) as agent, AgentClient(agent.url) as client:
-            show_quota(client, "before")
+        with started_cities(folder, keep=keep) as cities, AgentClient(cities.root_url) as client:
             services = deploy(client)
-            show_quota(client, "during")
+            show_quota_at_root(client)
+            cnet(cities, "nodes")
             wrong = ask_all(services)
+            cnet(cities, "predict", "shapes" if wrong else "faces", str(PHOTOGRAPH))
+            process = run_far_process(client)
             if keep:
-                explain_keeping(agent)
+                explain_keeping(cities)
             else:
-                stop_workloads(client, services)
-                end_agent(agent)
+                stop_workloads(client, [*services.values(), process])
+                end_cities(cities)
         if wrong:
             raise DemoError(f"{wrong} of the answers are not what is on the pictures")
-    except DemoError as error:
+    except (DemoError, CnetError) as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -111,70 +102,50 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-# --- agent --------------------------------------------------------------------------------------
+# --- agents -------------------------------------------------------------------------------------
 
 
 @contextmanager
-def started_agent(folder: Path, *, keep: bool) -> Iterator[Agent]:
-    """An agent in a session of its own, so that Ctrl-C reaches this program only.
+def started_cities(folder: Path, *, keep: bool) -> Iterator[Cities]:
+    """The agents, each in a session of its own, so that Ctrl-C reaches this program only.
 
-    Unless the block succeeds with `keep`, nothing of the agent is left afterwards, whatever
-    happened; after a failure the end of its log is shown.
+    Unless the block succeeds with `keep`, nothing of them is left afterwards, whatever happened;
+    after a failure the end of their logs is shown.
     """
-    began = time.perf_counter()
-    process = launch(folder)
-    try:
-        agent = Agent(process, folder, url=wait_healthy(process, folder))
-        print(f"agent    healthy at {agent.url} after {time.perf_counter() - began:.2f} s")
-        yield agent
-    except BaseException as error:
-        if not isinstance(error, KeyboardInterrupt):
-            show_log(folder / "agent.log")
-        clear_away(process, folder)
-        raise
-    if not keep:
-        clear_away(process, folder)
-
-
-def launch(folder: Path) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-m", "cnet", "agent", "--port", "0", "--log-format", "text"]
-    argv += ["--data-dir", str(folder / "data"), "--url-file", str(folder / "url")]
-    argv += ["--stop-workloads-on-exit"]
     temporary = folder / "tmp"  # what libraries drop there goes away with the rest
     temporary.mkdir()
-    with (folder / "agent.log").open("wb") as log:
-        return subprocess.Popen(
-            argv,
-            env=os.environ | {"TMPDIR": str(temporary)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    os.environ["TMPDIR"] = str(temporary)
+    cluster = LocalCluster(folder)
+    try:
+        yield bring_up(cluster, folder)
+    except BaseException as error:
+        if not isinstance(error, KeyboardInterrupt):
+            show_logs(folder)
+        clear_away(cluster, folder)
+        raise
+    if not keep:
+        clear_away(cluster, folder)
 
 
-def wait_healthy(process: subprocess.Popen[bytes], folder: Path) -> str:
-    """The URL, which the agent writes once it is healthy."""
-    url_file = folder / "url"
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise DemoError(f"the agent ended at once, with code {process.returncode}")
-        if url_file.exists() and (url := url_file.read_text().strip()):
-            return url
-        time.sleep(0.01)
-    raise DemoError(f"the agent is not healthy after {START_TIMEOUT_S:g} s")
+def bring_up(cluster: LocalCluster, folder: Path) -> Cities:
+    """All agents, on ports that nobody uses, and linked."""
+    began = time.perf_counter()
+    names = [member.node_id for member in read_members(CONFIGS)]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    members = read_members(CONFIGS, data_dir=folder / "data", ports=ports)
+    cluster.up(members, told=lambda line: print(f"agent    {line}", flush=True))
+    print(f"cluster  all see each other after {time.perf_counter() - began:.2f} s", flush=True)
+    urls = {each.process.node_id: each.process.url for each in cluster.status()}
+    return Cities(cluster, folder, urls)
 
 
-def clear_away(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """End the agent, which stops its workloads; kill what does not end; remove its folder."""
-    if process.poll() is None:
-        process.terminate()
+def clear_away(cluster: LocalCluster, folder: Path) -> None:
+    """End the agents with their workloads; kill what does not end; remove the folder."""
+    if folder.exists():
         try:
-            process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            cluster.down(keep_workloads=False, told=lambda _line: None)
+        except CnetError as error:
+            print(f"not ended as it should be: {error}", file=sys.stderr)
     for left in processes_of(folder):
         print(f"killing process {left.pid}, which is still there", file=sys.stderr)
         left.kill()
@@ -194,79 +165,122 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def show_log(log_file: Path, *, lines: int = 20) -> None:
-    if log_file.exists():
-        print(f"--- the agent's last {lines} log lines", file=sys.stderr)
+def show_logs(folder: Path, *, lines: int = 10) -> None:
+    for log_file in sorted((folder / "logs").glob("*.log")):
+        print(f"--- the last {lines} lines of {log_file.stem}", file=sys.stderr)
         text = log_file.read_text(errors="replace")
         print("\n".join(text.splitlines()[-lines:]), file=sys.stderr)
 
 
-def explain_keeping(agent: Agent) -> None:
-    print(f"\nThe agent stays up at {agent.url}; its API is described at {agent.url}/docs")
-    print(f"  look:   cnet --agent {agent.url} ps")
-    print(f"  data:   {agent.folder}")
-    pid = agent.process.pid
-    print(f"  stop:   kill {pid}; tail --pid={pid} -f /dev/null; rm -r {agent.folder}")
-    print("          (the services end with it)")
+def explain_keeping(cities: Cities) -> None:
+    print(f"\nThe cities stay up; {ROOT}'s API is described at {cities.root_url}/docs")
+    print(f"  look:   cnet --agent {cities.root_url} nodes")
+    print(f"  stop:   cnet cluster down --dir {cities.folder}; rm -r {cities.folder}")
+    print("          (the services end with them)")
+
+
+def cnet(cities: Cities, *arguments: str) -> None:
+    """Run `cnet` against the root as a person would, and show it."""
+    print(f"\n$ cnet {' '.join(arguments)}", flush=True)
+    argv = [sys.executable, "-m", "cnet", "--agent", cities.root_url, *arguments]
+    if (code := subprocess.run(argv, check=False).returncode) != 0:
+        raise DemoError(f"cnet {arguments[0]} ended with code {code}")
 
 
 # --- workloads ----------------------------------------------------------------------------------
 
 
 def deploy(client: AgentClient) -> dict[str, JsonObject]:
-    """Both services, ready to answer."""
-    room = {"cpu": 0.5, "memory": 512 * MIB}
-    specs: list[dict[str, Any]] = [
-        {"name": "faces", "type": "opencv", "config": {"cascade_type": "face"}},
-        {
-            "name": "shapes",
-            "type": "mlmodel",
-            "config": {"model_type": "yolo", "model_path": str(SHAPES_MODEL)},
-        },
+    """Both services, given to the root, ready to answer, and where they belong."""
+    specs: list[tuple[str, dict[str, Any]]] = [
+        (
+            ROOT,
+            {
+                "name": "faces",
+                "type": "opencv",
+                "config": {"cascade_type": "face"},
+                "requirements": {"cpu": 0.5, "memory": 512 * MIB},
+            },
+        ),
+        (
+            CHILD,
+            {
+                "name": "shapes",
+                "type": "mlmodel",
+                "config": {"model_type": "yolo", "model_path": str(SHAPES_MODEL)},
+                "requirements": {"cpu": 2, "memory": GIB},
+            },
+        ),
     ]
     services = {}
-    for spec in specs:
+    for expected, spec in specs:
         began = time.perf_counter()
-        workload = client.submit(spec | {"requirements": room})
+        workload = client.submit(spec)
         if workload["status"] != "running":
             tail = "\n  ".join(workload.get("log_tail") or ())
             raise DemoError(
                 f"{spec['name']} is {workload['status']}: {workload['status_detail']}\n  {tail}"
             )
+        require_node(workload, expected)
         services[workload["name"]] = workload
         print(
-            f"deploy   {workload['name']:<7} ready in {time.perf_counter() - began:.2f} s "
-            f"at {workload['endpoint']} (pid {workload['process_pid']})"
+            f"deploy   {workload['name']:<7} given to {ROOT}, ready on {workload['node_id']} "
+            f"in {time.perf_counter() - began:.2f} s at {workload['endpoint']}",
+            flush=True,
         )
     return services
 
 
-def stop_workloads(client: AgentClient, services: dict[str, JsonObject]) -> None:
-    """Delete both and make sure that they are gone and their room is free again."""
-    for workload in services.values():
+def require_node(workload: JsonObject, expected: str) -> None:
+    if workload["node_id"] != expected:
+        raise DemoError(f"{workload['name']} is on {workload['node_id']}, not on {expected}")
+
+
+def run_far_process(client: AgentClient) -> JsonObject:
+    """A process pinned to a peer of the child: started, watched and read through the root."""
+    spec = {
+        "name": "far",
+        "type": "process",
+        "node": PEER,
+        "requirements": {"cpu": 1, "memory": 64 * MIB},
+        "config": {"command": "sh", "args": ["-c", "echo six times seven is $((6 * 7))"]},
+    }
+    workload = client.submit(spec)
+    workload = client.wait_for(workload["id"], timeout=END_TIMEOUT_S)
+    require_node(workload, PEER)
+    logged = client.logs(workload["id"])["logs"]
+    if workload["status"] != "completed" or logged != ["six times seven is 42"]:
+        raise DemoError(f"far is {workload['status']} and wrote {logged}")
+    print(f"\nprocess  far given to {ROOT}, {workload['status']} on {PEER}; its log: {logged[0]}")
+    return workload
+
+
+def stop_workloads(client: AgentClient, workloads: Sequence[JsonObject]) -> None:
+    """Delete all and make sure that they are gone and their room is free again, everywhere."""
+    for workload in workloads:
         client.delete(workload["id"])
-    for workload in services.values():
-        if psutil.pid_exists(workload["process_pid"]):
-            raise DemoError(f"process {workload['process_pid']} outlived its workload")
-        if answers(workload["endpoint"]):
-            raise DemoError(f"{workload['endpoint']} is still open")
-    used = show_quota(client, "after")
-    if any(used.values()):
-        raise DemoError(f"quota is still held: {used}")
+    for workload in workloads:
+        pid = workload.get("process_pid")
+        if pid is not None and psutil.pid_exists(pid):
+            raise DemoError(f"process {pid} outlived its workload")
+    wait_for_news(
+        lambda: not any(any(used.values()) for used in used_by_node(client).values()),
+        lambda: f"quota is still held: {used_by_node(client)}",
+    )
+    print(f"quota    after:  nothing is held on {', '.join(sorted(used_by_node(client)))}")
 
 
-def end_agent(agent: Agent) -> None:
-    agent.process.terminate()
-    if agent.process.wait(END_TIMEOUT_S) != 0:
-        raise DemoError(f"the agent ended with code {agent.process.returncode}")
+def end_cities(cities: Cities) -> None:
+    cities.cluster.down(keep_workloads=True, told=print)  # there are none any more
     deadline = time.monotonic() + END_TIMEOUT_S
-    while left := processes_of(agent.folder):
+    while left := processes_of(cities.folder):
         if time.monotonic() > deadline:
             raise DemoError(f"still there: {[process.pid for process in left]}")
         time.sleep(0.02)
-    if answers(agent.url):
-        raise DemoError(f"{agent.url} is still open")
-    shutil.rmtree(agent.folder)
+    for url in cities.urls.values():
+        if answers(url):
+            raise DemoError(f"{url} is still open")
+    shutil.rmtree(cities.folder)
     print("stopped  no process, port, quota or temporary file is left")
 
 
@@ -280,31 +294,34 @@ def answers(url: str) -> bool:
         return False
 
 
-def show_quota(client: AgentClient, when: str) -> dict[str, float]:
-    """Print what is held; returns the `used` object."""
-    resources = client.resources()
-    used, total = resources["used"], resources["total"]
-    print(
-        f"quota    {when + ':':<7} cpu {used['cpu']:g} of {total['cpu']:g} cores, "
-        f"memory {used['memory'] / MIB:.0f} of {total['memory'] / MIB:.0f} MiB"
+def show_quota_at_root(client: AgentClient) -> None:
+    """The root must know what its child holds now."""
+    began = time.perf_counter()
+    wait_for_news(
+        lambda: used_by_node(client)[CHILD]["cpu"] == 2,
+        lambda: f"{ROOT} does not know what is held on {CHILD}: {used_by_node(client)}",
     )
-    return dict(used)
+    used = used_by_node(client)
+    print(
+        f"quota    during: {ROOT} holds {used[ROOT]['cpu']:g} cores and {CHILD} "
+        f"{used[CHILD]['cpu']:g}, as {ROOT} knows after {1000 * (time.perf_counter() - began):.0f} ms"
+    )
+
+
+def used_by_node(client: AgentClient) -> dict[str, dict[str, float]]:
+    return {node["node_id"]: node["used"] for node in client.nodes()["nodes"]}
+
+
+def wait_for_news(condition: Callable[[], bool], what: Callable[[], str]) -> None:
+    """News of other nodes take milliseconds, but they do take them."""
+    deadline = time.monotonic() + NEWS_TIMEOUT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise DemoError(what())
+        time.sleep(0.005)
 
 
 # --- pictures -----------------------------------------------------------------------------------
-
-
-def questions() -> list[Question]:
-    """The photograph, and generated pictures that the detector has never seen."""
-    found = [Question(PHOTOGRAPH.name, "faces", PHOTOGRAPH.read_bytes(), ("face",), None)]
-    for seed in HELD_OUT_SEEDS:
-        picture = generate(seed)
-        encoded = BytesIO()
-        Image.fromarray(picture.image[:, :, ::-1]).save(encoded, "PNG")  # BGR to RGB
-        labels = tuple(CLASSES[label] for label in picture.labels)
-        boxes = tuple((int(x), int(y), int(w), int(h)) for x, y, w, h in picture.boxes)
-        found.append(Question(f"shapes-{seed}", "shapes", encoded.getvalue(), labels, boxes))
-    return found
 
 
 def ask_all(services: dict[str, JsonObject]) -> int:
@@ -325,32 +342,8 @@ def ask_all(services: dict[str, JsonObject]) -> int:
             f"{_counted(label_of(each) for each in answer['detections']):<42} "
             f"{elapsed_ms:4.0f} ms  {'ok' if right else 'WRONG'}"
         )
-    print(f"annotated pictures are in {OUTPUT.resolve()}\n")
+    print(f"annotated pictures are in {OUTPUT.resolve()}")
     return wrong
-
-
-def is_right(question: Question, detections: Sequence[JsonObject]) -> bool:
-    """The same labels the same number of times, and each true box met by one of its label."""
-    if Counter(question.labels) != Counter(label_of(each) for each in detections):
-        return False
-    if question.truth is None:
-        return True
-    unused = list(detections)
-    for label, box in zip(question.labels, question.truth, strict=True):
-        rivals = [each for each in unused if label_of(each) == label]
-        best = max(rivals, key=lambda each: iou(box, each["bbox"]))
-        if iou(box, best["bbox"]) < LEAST_IOU:
-            return False
-        unused.remove(best)
-    return True
-
-
-def iou(first: Sequence[float], second: Sequence[float]) -> float:
-    """Intersection over union of two boxes `x, y, width, height`; 0–1."""
-    width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
-    height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
 
 
 def _counted(labels: Iterator[str] | Sequence[str]) -> str:

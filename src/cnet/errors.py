@@ -17,6 +17,7 @@ workload or the node it speaks of. HTTP status codes live in one table in `cnet.
     │   ├── PortTakenError     somebody else holds the port
     │   └── CapacityError      no room, with a line per node saying why
     ├── ExecutionError         the workload itself failed: a status, not a fault of the agent
+    ├── BadGatewayError        a service broke off, or gave an answer that cannot be passed on
     └── TransientError         may work when asked again
         ├── UnreachableError   no connection to an agent or service
         └── StorageFullError   the disk that holds the agent's state is full
@@ -135,6 +136,12 @@ class ExecutionError(CnetError):
     ) -> None:
         super().__init__(message, code=code)
         self.log_tail = tuple(log_tail)
+
+
+class BadGatewayError(CnetError):
+    """A service broke off, or gave an answer that cannot be passed on."""
+
+    code = "bad_gateway"
 
 
 class TransientError(CnetError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import pwd
 import signal
 import subprocess
 import sys
@@ -13,16 +13,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 import pytest
 
 from cnet.errors import ExecutionError, SpecError
-from cnet.supervision import Cgroups, Run, RunExit, RunSpec, Supervisor, lease, lease_now, tail
+from cnet.supervision import (
+    Cgroups,
+    Run,
+    RunExit,
+    RunSpec,
+    Supervisor,
+    lease,
+    lease_now,
+    procfs,
+    tail,
+)
 from tests.supervision.site import Site, until
 
 pytestmark = pytest.mark.anyio
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+with_and_without_cgroups = pytest.mark.parametrize(
+    "cgroups", [None, Cgroups.none("the test asks for the walk")], ids=["cgroups", "walk"]
+)
 SLACK_S = 2.0
 """For a busy machine: a timer, rounds of SIGKILL, and this test's own look at it."""
 
@@ -37,10 +49,28 @@ if os.fork() == 0:
 os.write(1, b"up\\n")
 time.sleep(600)
 """
+# The same, but the command itself ends with the code 5 and leaves the daemon behind.
+LEAVING = DEAF.replace(
+    "time.sleep(600)", "time.sleep(600 * (os.getpid() != os.getsid(0)))\nos._exit(5)"
+)
 
 
 def leased(spec: RunSpec, seconds: float) -> RunSpec:
     return replace(spec, lease_until=lease_now() + seconds)
+
+
+def state(pid: int) -> bytes:
+    """As in /proc: `S` sleeps, `T` is stopped, `Z` has ended; nothing when it is gone."""
+    fields = procfs.stat_fields(pid)
+    return b"" if fields is None else fields[0]
+
+
+def wakes(pid: int) -> int:
+    """How often a process has gone to sleep so far."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("voluntary_ctxt_switches:"):
+            return int(line.split()[1])
+    raise AssertionError("no count of context switches")
 
 
 def lines(supervisor: Supervisor, spec: RunSpec) -> int:
@@ -115,17 +145,12 @@ async def test_a_run_ends_in_time_without_its_agent(site: Site, number: signal.S
         await until(lambda: lease_now() > first + 0.2)
         assert len(site.pids()) == 2, "an agent that lives keeps it alive"
         process.send_signal(number)
-        await until(lambda: is_stopped_or_gone(process.pid))
+        await until(lambda: state(process.pid) in (b"T", b"Z", b""))
         last = lease.read(str(site.root / spec.workload_id / "1"))
         assert last is not None
         assert await gone(site, by=last + 0.3 + SLACK_S) >= last
     ended = await end_of(site, spec)
     assert (ended.reason, ended.signal) == ("lease_expired", signal.SIGKILL)
-
-
-def is_stopped_or_gone(pid: int) -> bool:
-    fields = procfs.stat_fields(pid)
-    return fields is None or fields[0] in (b"T", b"Z", b"X")
 
 
 async def test_a_run_ends_in_time_without_spawner_and_agent_and_says_its_last_word(
@@ -162,18 +187,10 @@ async def test_renewals_keep_it_alive_and_wake_nobody(site: Site) -> None:
     assert (ended.reason, ended.signal) == ("lease_expired", signal.SIGTERM)
 
 
-def wakes(pid: int) -> int:
-    """How often a process has gone to sleep so far."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("voluntary_ctxt_switches:"):
-            return int(line.split()[1])
-    raise AssertionError("no count of context switches")
-
-
 async def test_a_shim_that_waits_for_a_lease_does_not_wake(site: Site) -> None:
     async with site.supervisor() as supervisor:
         run = await supervisor.launch(leased(site.spec("sleep", "600"), 60))
-        await until(lambda: procfs.stat_fields(run.shim_pid)[0] == b"S")  # type: ignore[index]
+        await until(lambda: state(run.shim_pid) == b"S")
         before = wakes(run.shim_pid)
         for ahead in range(100):
             run.renew(lease_now() + 61 + ahead)
@@ -201,22 +218,32 @@ async def test_a_renewal_never_shortens_and_needs_a_lease_that_holds(site: Site)
         run.renew(lease_now() + 100)
 
 
-async def test_a_shim_that_was_stopped_meanwhile_ends_the_run_when_it_goes_on(site: Site) -> None:
+async def test_a_shim_that_was_stopped_gives_no_grace_that_has_passed(site: Site) -> None:
     async with site.supervisor() as supervisor:
-        run = await supervisor.launch(leased(site.python(DEAF, grace_s=30), 0.5))
-        await until(lambda: len(site.pids()) == 2)
+        spec = leased(site.python(DEAF, grace_s=2.0), 1.0)
+        run = await supervisor.launch(spec)
+        await until(lambda: lines(supervisor, spec) == 2)
         os.kill(run.shim_pid, signal.SIGSTOP)
-        assert run.lease_until is not None
         held = run.lease_until
-        await until(lambda: lease_now() > held + 0.1)
+        assert held is not None
+        await until(lambda: lease_now() > held + 2.1)
         run.renew(lease_now() + 60)
-        assert run.lease_until == held, "too late"
-        # As if the grace had passed as well: whatever time is left counts from the lease's end.
-        lease.extend(str(run.directory.path), held - 29.5)
+        assert run.lease_until == held, "too late for a renewal"
         os.kill(run.shim_pid, signal.SIGCONT)
-        assert len(site.pids()) == 2
-        await run.stop(grace_s=0)
-        assert (await run.wait()).reason in ("lease_expired", None)
+        await gone(site, by=lease_now() + 1.9)
+        assert (await run.wait()).reason == "lease_expired"
+
+
+async def test_what_is_written_after_the_decision_does_not_count(site: Site) -> None:
+    script = "trap 'echo asked' TERM; echo up; while :; do sleep 0.02; done"
+    async with site.supervisor() as supervisor:
+        spec = leased(site.script(script, grace_s=1.0), 0.6)
+        assert spec.lease_until is not None
+        run = await supervisor.launch(spec)
+        await until(lambda: "asked" in tail(supervisor.log_path(spec.workload_id), 0))
+        lease.extend(str(run.directory.path), lease_now() + 60)
+        await gone(site, by=spec.lease_until + 1.0 + SLACK_S)
+        assert (await run.wait()).reason == "lease_expired"
 
 
 async def test_a_lease_is_found_and_renewed_by_the_next_agent(site: Site) -> None:
@@ -262,19 +289,29 @@ async def test_another_user_has_its_lease_looked_at_as_well(site: Site) -> None:
             await supervisor.launch(leased(late, -1))
 
 
-async def test_a_launch_that_was_held_up_until_the_lease_was_over_does_not_start(
+async def test_a_launch_held_up_until_its_lease_is_over_does_not_start(
     site: Site, tmp_path: Path
 ) -> None:
-    """The spawner stands still meanwhile."""
+    codes: list[str] = []
+
     async with site.supervisor() as supervisor:
-        assert supervisor.spawner_pid is not None
-        os.kill(supervisor.spawner_pid, signal.SIGSTOP)
-        spec = leased(replace(site.spec("touch", "started"), cwd=str(tmp_path)), 0.3)
-        with pytest.raises(ExecutionError, match="lease was over"):
-            async with collapse(), anyio.create_task_group() as group:
-                group.start_soon(supervisor.launch, spec)
-                await until(lambda: lease_now() > (spec.lease_until or 0))
-                os.kill(supervisor.spawner_pid, signal.SIGCONT)
+        spawner = supervisor.spawner_pid
+        assert spawner is not None
+
+        async def launch(spec: RunSpec) -> None:
+            try:
+                await supervisor.launch(spec)
+            except ExecutionError as error:
+                codes.append(error.code)
+
+        os.kill(spawner, signal.SIGSTOP)
+        late = lease_now() + 0.3
+        spec = replace(site.spec("touch", "started"), cwd=str(tmp_path), lease_until=late)
+        async with anyio.create_task_group() as group:
+            group.start_soon(launch, spec)
+            await until(lambda: lease_now() > late)
+            os.kill(spawner, signal.SIGCONT)
+    assert codes == ["lease_expired"]
     assert not (tmp_path / "started").exists()
 
 
@@ -283,8 +320,10 @@ async def test_a_command_that_ends_by_itself_keeps_its_code(site: Site) -> None:
         ended = await (await supervisor.launch(leased(site.script("exit 7"), 60))).wait()
         assert (ended.exit_code, ended.reason) == (7, None)
         # Its end is its own even if the lease is over before what it left behind is gone.
-        spec = leased(site.python(DEAF.replace("time.sleep(600)", LEAVE), grace_s=5), 0.8)
+        spec = leased(site.python(LEAVING, grace_s=5), 0.8)
         ended = await (await supervisor.launch(spec)).wait()
+        assert spec.lease_until is not None
+        assert lease_now() > spec.lease_until
         assert (ended.exit_code, ended.reason) == (5, None)
 
 

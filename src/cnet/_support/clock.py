@@ -11,6 +11,11 @@ def now() -> float:
     return time.time()
 
 
+def boottime() -> float:
+    """Seconds since the machine was started, with those it slept; never jumps back."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def rfc3339(unix_s: float | None) -> str | None:
     """`2026-11-21T08:30:00.123456Z` for a Unix time in seconds; None stays None."""
     if unix_s is None:

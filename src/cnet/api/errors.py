@@ -31,6 +31,7 @@ STATUS: tuple[tuple[type[errors.CnetError], HTTPStatus], ...] = (
     (errors.AuthError, HTTPStatus.UNAUTHORIZED),
     (errors.NotFoundError, HTTPStatus.NOT_FOUND),
     (errors.ConflictError, HTTPStatus.CONFLICT),
+    (errors.BadGatewayError, HTTPStatus.BAD_GATEWAY),
     (errors.StorageFullError, HTTPStatus.INSUFFICIENT_STORAGE),
     (errors.TransientError, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.CnetError, HTTPStatus.INTERNAL_SERVER_ERROR),

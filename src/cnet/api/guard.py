@@ -8,6 +8,7 @@ rebinding) and an Origin, if there is one, must be the agent's own (no post from
 from __future__ import annotations
 
 import hmac
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,27 +20,58 @@ from cnet.errors import AuthError, CnetError, ForbiddenError, TooLargeError
 OPEN_PATHS = frozenset({"/api/health"})
 """Answered to anyone who can reach the agent: load balancers and monitors carry no token."""
 
+STREAMED_PREFIX = "/services/"
+"""Bodies below it are streamed to services, not held, so they have a bound of their own."""
+MAX_STREAMED_BYTES = 16 * 1024**3
+
+_POLICY_VIOLATION = 1008  # RFC 6455 7.4.1
+
+
+class _Limit(NamedTuple):
+    bytes: int
+    of: str
+
 
 class Guard:
     """ASGI middleware; `token` is required of every request when it is not None."""
 
-    def __init__(self, app: ASGIApp, *, token: str | None, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None,
+        max_body_bytes: int,
+        max_streamed_bytes: int = MAX_STREAMED_BYTES,
+    ) -> None:
         self._app = app
         self._token = token.encode() if token is not None else None
-        self._max_body_bytes = max_body_bytes
+        self._body = _Limit(max_body_bytes, "agent.max_body_bytes")
+        self._streamed = _Limit(max_streamed_bytes, "what is streamed to a service")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or hand on with the body counted."""
+        """Refuse, or hand on with the body counted; a WebSocket before it is accepted."""
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        error = self._refusal(scope["path"], headers) or self._too_large(headers)
+        limit = self._limit(scope["path"])
+        error = self._refusal(scope["path"], headers) or _announces_more(headers, limit)
         if error is not None:
             await error_response(error)(scope, receive, send)
             return
-        counted = _Counted(receive, self._max_body_bytes)
-        await self._app(scope, counted.receive, _Patient(send).send)
+        await self._app(scope, _Counted(receive, limit).receive, _Patient(send).send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = self._refusal(scope["path"], dict(scope["headers"]))
+        if error is None:
+            await self._app(scope, receive, send)
+        elif "websocket.http.response" in (scope.get("extensions") or {}):
+            await error_response(error)(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
 
     def _refusal(self, path: str, headers: dict[bytes, bytes]) -> CnetError | None:
         host = headers.get(b"host", b"").decode("latin-1")
@@ -71,11 +103,8 @@ class Guard:
             and hmac.compare_digest(given.strip(), self._token)
         )
 
-    def _too_large(self, headers: dict[bytes, bytes]) -> CnetError | None:
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._max_body_bytes:
-            return _too_large(self._max_body_bytes)
-        return None
+    def _limit(self, path: str) -> _Limit:
+        return self._streamed if path.startswith(STREAMED_PREFIX) else self._body
 
 
 class _Patient:
@@ -103,7 +132,7 @@ class _Patient:
 class _Counted:
     """A `receive` that raises TooLargeError once the body is over the limit."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    def __init__(self, receive: Receive, limit: _Limit) -> None:
         self._receive = receive
         self._limit = limit
         self._seen = 0
@@ -112,13 +141,18 @@ class _Counted:
         message = await self._receive()
         if message["type"] == "http.request":
             self._seen += len(message.get("body", b""))
-            if self._seen > self._limit:
+            if self._seen > self._limit.bytes:
                 raise _too_large(self._limit)
         return message
 
 
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(f"body: larger than {limit} bytes (agent.max_body_bytes)")
+def _announces_more(headers: dict[bytes, bytes], limit: _Limit) -> CnetError | None:
+    length = headers.get(b"content-length", b"")
+    return _too_large(limit) if length.isdigit() and int(length) > limit.bytes else None
+
+
+def _too_large(limit: _Limit) -> TooLargeError:
+    return TooLargeError(f"body: larger than {limit.bytes} bytes ({limit.of})")
 
 
 def _is_loopback_host(host: str) -> bool:

@@ -27,6 +27,8 @@ COMMANDS = {
     "agent": "agent",
     "init": "init",
     "run": "run",
+    "plan": "plan",
+    "why": "plan",
     "ps": "workloads",
     "describe": "workloads",
     "logs": "streams",
@@ -37,7 +39,10 @@ COMMANDS = {
     "predict": "predict",
     "events": "streams",
     "nodes": "node",
+    "node": "node",
     "resources": "node",
+    "cluster": "cluster",
+    "simulate": "simulate",
     "version": "version",
 }
 """Command → module of `cnet.cli` whose `app` holds it; in the order in which help shows them."""

@@ -57,9 +57,7 @@ def predict(
     for image, copy in zip(images, _copies(images, save), strict=True):
         content = _read(image)
         begun = time.perf_counter()
-        found = services.predict(
-            endpoint, content, token=token, timeout_s=timeout, **parameters
-        )
+        found = services.predict(endpoint, content, token=token, timeout_s=timeout, **parameters)
         elapsed_ms = 1000 * (time.perf_counter() - begun)
         if copy is not None:
             save_annotated(content, found["detections"], copy)

@@ -20,6 +20,7 @@ from cnet.client import JsonObject
 from cnet.errors import SpecError
 
 SIZES = ("memory", "storage")
+_OF_WORKLOADS = "workload:"
 
 
 def read_file(path: str) -> list[JsonObject]:
@@ -75,6 +76,28 @@ def pairs(items: Iterable[str], *, option: str) -> dict[str, str]:
         if not name or not equals:
             raise SpecError(f"{option}: {item!r} must have the form NAME=VALUE", field=option)
         found[name] = value
+    return found
+
+
+def affinities(items: Iterable[str], *, option: str, required: bool = True) -> list[JsonObject]:
+    """One affinity term per item: `K=V` for a label of nodes, `workload:K=V` of workloads there.
+
+    `K` alone stands for any value. Raises SpecError.
+    """
+    found: list[JsonObject] = []
+    for item in items:
+        of_workloads = item.startswith(_OF_WORKLOADS)
+        name, equals, value = item.removeprefix(_OF_WORKLOADS).partition("=")
+        if not name:
+            raise SpecError(
+                f"{option}: {item!r} must have the form NAME=VALUE, NAME, or one of these behind "
+                f"{_OF_WORKLOADS}",
+                field=option,
+            )
+        term: JsonObject = {
+            "workload_labels" if of_workloads else "node_labels": {name: value if equals else "*"}
+        }
+        found.append(term if required else term | {"required": False})
     return found
 
 

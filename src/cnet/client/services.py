@@ -36,10 +36,11 @@ def predict(
 ) -> dict[str, Any]:
     """What the service at `endpoint` finds in `image` (an encoded picture).
 
-    `token` is for an endpoint below an agent's URL, see `is_below`. `parameters` are the service's own, such as `confidence` and `iou_threshold` (0–1) for yolo, or
-    `scale_factor`, `min_neighbors`, `min_size` (pixels) for opencv; None leaves the service's
-    default. Returns `{detections: [{class | type, bbox: [x, y, width, height], …}], count}`.
-    Raises SpecError for an empty picture, and errors as `Transport.request`.
+    `token` is for an endpoint below an agent's URL, see `is_below`. `parameters` are the service's
+    own, such as `confidence` and `iou_threshold` (0–1) for yolo, or `scale_factor`,
+    `min_neighbors`, `min_size` (pixels) for opencv; None leaves the service's default. Returns
+    `{detections: [{class | type, bbox: [x, y, width, height], …}], count}`. Raises SpecError for
+    an empty picture, and errors as `Transport.request`.
     """
     if not image:
         raise SpecError("the picture is empty", field="image")
@@ -63,7 +64,10 @@ def predict(
 
 def is_below(agent_url: str, endpoint: str) -> bool:
     """Whether `endpoint` is a path of the agent at `agent_url`, not just something on its host."""
-    agent, there = httpx.URL(agent_url), httpx.URL(endpoint)
+    try:
+        agent, there = httpx.URL(agent_url), httpx.URL(endpoint)
+    except httpx.InvalidURL:
+        return False
     same_place = (agent.scheme, agent.host, agent.port) == (there.scheme, there.host, there.port)
     return same_place and there.path.startswith(agent.path.rstrip("/") + "/")
 

@@ -7,9 +7,9 @@ comes in by `now`. What one link is told:
 - a peer: the own node, with `share` also the nodes below;
 - a child: the own node, and to one that wants all (it escalates) everything not learned from it.
 
-Adverts carry the whole path to their node, and none is sent to an agent on its path. Among several
-ways to a node each link is told the shortest it may be told of. As every hop makes a way longer,
-this settles on the shortest permitted ways whatever the topology.
+Adverts carry the whole path to their node, so that no way leads in a circle. Among several ways to
+a node each link is told the shortest it may be told of. As every hop makes a way longer, this
+settles on the shortest permitted ways whatever the topology.
 
 Updates are numbered per link. One that is missing shows as a gap, by the next change or by the
 empty update that an idle link sends every few seconds, and makes the receiver ask for everything.
@@ -288,15 +288,21 @@ class Exchange:
         self._settle(changed)
 
     def _heard(self, link: _Link, advert: Advert) -> Heard | None:
-        """The way an advert tells of; None when it leads through ourselves or is too long."""
+        """What an advert tells; None when that is a way through ourselves, or too long.
+
+        Of a way through ourselves only that the node is below the child is worth keeping.
+        """
         path = advert.path
         if not path or path[0] != link.peer_id or path[-1] != advert.state.node_id:
             raise MalformedError(
                 f"update: path {list(path)} does not lead from {link.peer_id} to "
                 f"{advert.state.node_id}"
             )
-        if self.node_id in path or len(path) > MAX_HOPS:
+        if len(path) > MAX_HOPS or advert.state.node_id == self.node_id:
             return None
+        if self.node_id in path:
+            is_below = advert.below and link.role == "child"
+            return Heard(path, reachable=False, below=True) if is_below else None
         return Heard(path, advert.reachable, advert.below)
 
     def _ask(self, link: _Link, now: float) -> None:
@@ -359,7 +365,11 @@ class Exchange:
         return adverts, gone
 
     def _advert(self, link: _Link, node_id: str) -> Advert | None:
-        """What a link may be told of a node: the best way that does not lead through it."""
+        """What a link may be told of a node: the best way that does not lead through it.
+
+        A parent hears of a node below in any case. What is below decides what is shared with peers;
+        did it hang on which way is best, ways could chase each other for ever.
+        """
         known = self.view.get(node_id)
         if known is None:
             return None
@@ -370,17 +380,20 @@ class Exchange:
         for told_by, heard in self.view.heard(node_id).items():
             role = self.view.role(told_by)
             below |= role == "child" and heard.below
-            if link.peer_id in heard.path or (role == "parent" and link.role != "child"):
-                continue
-            ways.append(heard)
-        if not ways or (link.role == "peer" and not below):
+            if told_by != link.peer_id and (role != "parent" or link.role == "child"):
+                ways.append(heard)
+        if link.role == "peer" and not below:
             return None
-        best = min(ways, key=lambda heard: (not heard.reachable, len(heard.path), heard.path))
+        to_ancestor = below and link.role == "parent"
+        around = [heard for heard in ways if link.peer_id not in heard.path]
+        if not around and not (to_ancestor and ways):
+            return None
+        best = min(around or ways, key=lambda way: (not way.reachable, len(way.path), way.path))
         return Advert(
             state=known.state,
             path=(self.node_id, *best.path),
-            reachable=best.reachable,
-            below=below and link.role == "parent",
+            reachable=best.reachable and bool(around),
+            below=to_ancestor,
         )
 
     def _send(self, link: _Link, full: bool, adverts: list[Advert], gone: list[str]) -> None:

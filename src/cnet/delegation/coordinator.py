@@ -37,15 +37,6 @@ MOST_EXPLAINED = 64
 """Nodes up to which a waiting job's status says why each one does not do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Where a job can go now."""
-
-    node_id: str | None
-    preempt: str | None = None
-    """node on which ending work of lower priority would make room"""
-
-
 class Coordinator(Generic[J]):
     """Places the jobs of one agent.
 
@@ -142,23 +133,26 @@ class Coordinator(Generic[J]):
 
     # --- placing -------------------------------------------------------------------------------
 
-    def choose(self, job: J) -> Choice:
-        """The best node for an own job now."""
+    def choose(self, job: J) -> str | None:
+        """The best node for an own job now; None when it fits nowhere."""
         excluded = self.owner.excluded(job, self._version_of)
-        found = self.index.best(
+        return self.index.best(
             job.spec,
             job.wanted,
-            strategy=self._strategy,
+            strategy=job.spec.strategy or self._strategy,
             now=self._world.now(),
             exclude=excluded,
         )
-        return Choice(found)
 
     def plan(self, spec: WorkloadSpec, job: J | None = None) -> Plan:
         """Where it would go, best first, and why not elsewhere."""
         excluded = self.owner.excluded(job, self._version_of) if job is not None else ()
         return plan(
-            spec, self.index, strategy=self._strategy, now=self._world.now(), exclude=excluded
+            spec,
+            self.index,
+            strategy=spec.strategy or self._strategy,
+            now=self._world.now(),
+            exclude=excluded,
         )
 
     def enqueue(self, job: J) -> None:
@@ -192,17 +186,15 @@ class Coordinator(Generic[J]):
     def _place_pending(self) -> None:
         self._pass_due = False
         self.host.room_made()
-        walk = self._queue.walk()
-        for job_id in walk:
+        for job_id in self._queue.retry():
             job = self._world.get(job_id)
             if job is None or job.status.phase != Phase.PENDING or job.status.host is not None:
                 self._queue.discard(job_id)
                 continue
-            choice = self.choose(job)
-            if choice.node_id is None:
-                walk.failed()
+            node_id = self.choose(job)
+            if node_id is None:
                 self._explain(job)
-            elif self._go(job, choice.node_id):
+            elif self._go(job, node_id):
                 self._queue.discard(job_id)
 
     def _go(self, job: J, node_id: str) -> bool:
@@ -214,11 +206,7 @@ class Coordinator(Generic[J]):
         if why_not is None:
             self._world.drive(job)
             return True
-        return self._world_refused(job)
-
-    def _world_refused(self, job: J) -> bool:
-        """A local refusal settles the job (it has failed) or leaves it pending."""
-        return job.status.phase != Phase.PENDING
+        return job.status.phase != Phase.PENDING  # it may have failed for good over that
 
     def _explain(self, job: J) -> None:
         found = self.plan(job.spec, job) if len(self.index) <= MOST_EXPLAINED else None
@@ -228,9 +216,11 @@ class Coordinator(Generic[J]):
             detail = "; ".join(found.reasons())
             if found.preempt is not None and job.spec.priority > 0:
                 self._preempt_for(job, found.preempt)
-        if job.status.phase == Phase.PENDING and job.status.host is None:
-            if (job.status.reason, job.status.detail) != ("no_capacity", detail):
-                self._world.change(job, reason="no_capacity", detail=detail)
+        status = job.status
+        if status.phase != Phase.PENDING or status.host is not None:
+            return  # it is on its way after all
+        if (status.reason, status.detail) != ("no_capacity", detail):
+            self._world.change(job, reason="no_capacity", detail=detail)
 
     def _preempt_for(self, job: J, node_id: str) -> None:
         if node_id == self._node_id:
@@ -244,9 +234,7 @@ class Coordinator(Generic[J]):
         own = self._known.get(self._node_id)
         if own is None:
             return False
-        chosen = victims(
-            job.wanted, own.state.available, self._world.preemptible(), spec.priority
-        )
+        chosen = victims(job.wanted, own.state.available, self._world.preemptible(), spec.priority)
         for job_id in chosen or ():
             victim = self._world.get(job_id)
             if victim is not None:

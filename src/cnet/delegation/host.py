@@ -11,7 +11,6 @@ from cnet.delegation.messages import (
     Ack,
     Assign,
     Drop,
-    Follow,
     Gone,
     Grant,
     Refuse,
@@ -262,7 +261,7 @@ class Host(Generic[J]):
         self._void(job.id, k)
         self._by_owner[owner].discard(job.id)
         for book in (self._unheard, self._leases, self._awaiting_room, self._changed):
-            book.pop(job.id, None)  # type: ignore[attr-defined]
+            book.pop(job.id, None)
         if not job.status.returned:
             self._world.send(owner, Gone(id=job.id, k=k))
 

@@ -19,7 +19,7 @@ class _Message(msgspec.Struct, frozen=True, tag_field="say", kw_only=True):
 
 
 class Assign(_Message, frozen=True, tag="assign"):
-    """Owner → host: run this. Answered by `Status` once the host has made it durable, or `Refuse`."""
+    """Owner → host: run this. Answered by `Status` once that is durable there, or `Refuse`."""
 
     id: str
     k: int
@@ -120,7 +120,7 @@ def to_json(message: Message) -> Any:
 def from_json(body: Any) -> Message:
     """The inverse; raises MalformedError."""
     try:
-        message: Message = msgspec.convert(body, Message)  # type: ignore[arg-type]
+        message: Message = msgspec.convert(body, Message)
     except msgspec.ValidationError as error:
         raise MalformedError(f"delegation message: {error}") from None
     return message

@@ -26,7 +26,7 @@ from cnet.model.lifecycle import Phase
 
 FIRST_RETRY_S = 2.0
 LAST_RETRY_S = 30.0
-LEASE_MARGIN_S = 1.0
+LEASE_MARGIN_S = 2.0
 """On top of lease and grace, for the kill itself and whatever the clocks differ by."""
 CLOCK_DRIFT = 0.01
 """Share by which two machines' clocks may run apart."""
@@ -111,6 +111,10 @@ class Owner(Generic[J]):
             if version is None or seen is None or seen <= version:
                 found.append(node_id)
         return found
+
+    def refused(self, job: J, node_id: str) -> None:
+        """A node cannot run the job, and asking it again will not help."""
+        self._refused[job.id][node_id] = None
 
     def recover(self, job: J) -> None:
         """After a start: a job that the journal says is at a host."""

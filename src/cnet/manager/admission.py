@@ -20,23 +20,49 @@ DEFAULT_RESTART = {False: RestartPolicy(), True: RestartPolicy(policy="on_failur
 """By whether the kind serves an endpoint."""
 
 
-async def admit(spec: WorkloadSpec, executors: Mapping[str, Executor]) -> Workload:
-    """Check the whole request; raises SpecError naming the field. Changes nothing."""
+class NotHereError(SpecError):
+    """The request is right as such, but this machine lacks what it names."""
+
+
+async def admit(
+    spec: WorkloadSpec, executors: Mapping[str, Executor], *, workload_id: str | None = None
+) -> Workload:
+    """Check the whole request for this node; changes nothing.
+
+    Raises SpecError naming the field; NotHereError when another node might take it.
+    """
+    workload = parsed(spec, executors, workload_id=workload_id)
+    executor = executors[spec.type]
+    try:
+        resolve_user(spec.run_as)
+        await executor.prepare(workload.config)
+    except SpecError as error:
+        raise NotHereError(error.message, field=error.field, code=error.code) from None
+    return workload
+
+
+def parsed(
+    spec: WorkloadSpec, executors: Mapping[str, Executor], *, workload_id: str | None = None
+) -> Workload:
+    """A new workload whose kind and config are known to be right. Raises SpecError."""
     executor = executors.get(spec.type)
     if executor is None:
         allowed = ", ".join(sorted(executors))
         raise SpecError(f"type: {spec.type!r} is not one of {allowed}", field="type")
     config = parse_config(executor, spec.config)
-    resolve_user(spec.run_as)
-    await executor.prepare(config)
-    now = clock.now()
     return _assemble(
-        str(spec.id or uuid.uuid4()),
-        spec,
-        WorkloadStatus(created_at=now, updated_at=now),
-        executor,
-        config,
+        workload_id or str(spec.id or uuid.uuid4()), spec, _new_status(), executor, config
     )
+
+
+def unprepared(spec: WorkloadSpec) -> Workload:
+    """A new workload of a kind that only other nodes know; they check its config."""
+    return _assemble(str(spec.id or uuid.uuid4()), spec, _new_status(), None, None)
+
+
+def _new_status() -> WorkloadStatus:
+    now = clock.now()
+    return WorkloadStatus(created_at=now, updated_at=now)
 
 
 def restore(record: Record, executors: Mapping[str, Executor]) -> Workload:

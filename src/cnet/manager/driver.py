@@ -41,6 +41,12 @@ _NEVER_STARTED = Outcome(
 )
 
 
+class LeaseOverError(ExecutionError):
+    """A run may not start: the lease of its workload is over."""
+
+    code = "lease_expired"
+
+
 @dataclass(slots=True)
 class _Watch:
     verdict: Verdict | None = None
@@ -49,10 +55,17 @@ class _Watch:
 class Driver:
     """Drives runs of workloads; one `drive` per workload that holds room."""
 
-    def __init__(self, state: State, node_id: str, requeue: Callable[[Workload], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        node_id: str,
+        requeue: Callable[[Workload], None],
+        lease_of: Callable[[Workload], float | None],
+    ) -> None:
         self._state = state
         self._node_id = node_id
         self._requeue = requeue
+        self._lease_of = lease_of
 
     async def drive(self, workload: Workload, *, found: bool = False) -> None:
         """Run until the workload holds no room any more.
@@ -92,6 +105,8 @@ class Driver:
             if workload.status.phase == Phase.RUNNING:
                 return _VANISHED
             try:
+                lease_until = self._lease_of(workload)
+                task = workload.task(self._node_id, lease_until=lease_until)
                 run = await executor.start(task)
             except (SpecError, ExecutionError, StorageFullError) as error:
                 # Only what surely did not start has failed. Any other error leaves that open (the

@@ -71,6 +71,8 @@ class _Change:
     apply: Callable[[sqlite3.Connection], None]
     future: asyncio.Future[None] | None
     accepts: bool
+    workload_id: str | None = None
+    """of a posted status, which must be posted again if the disk did not take it"""
 
 
 class Journal:
@@ -85,6 +87,7 @@ class Journal:
         self._connection: sqlite3.Connection | None = None
         self._full = False
         self._since_pruned = 0
+        self._lost: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     # --- opening and reading -------------------------------------------------------------------
 
@@ -195,7 +198,37 @@ class Journal:
 
         For what a restart of the agent can find out again.
         """
-        self._queue.put(_Change(_updating(workload_id, status, events), None, accepts=False))
+        self._queue.put(_Change(_updating(workload_id, status, events), None, False, workload_id))
+
+    def post_record(self, record: Record) -> None:
+        """Record a workload as it is now, new or not, soon, in order with all other changes."""
+        row = (record.id, record.spec.model_dump_json().encode(), orjson.dumps(record.status))
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO workloads (id, spec, status) VALUES (?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET status = excluded.status",
+                row,
+            )
+
+        self._queue.put(_Change(apply, None, False, record.id))
+
+    async def barrier(self) -> set[str]:
+        """Wait until all that was posted before is on the disk.
+
+        Returns ids of workloads whose posted records the disk did not take: they must be posted
+        again before anything that relies on them is done.
+        """
+        await self._wait(_nothing)
+        return {self._lost.get() for _ in range(self._lost.qsize())}
+
+    async def put_meta(self, key: str, value: str) -> None:
+        """Put down a fact about this node; durable on return. Raises StorageFullError."""
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+        await self._wait(apply)
 
     def post_events(self, events: Sequence[AgentEvent]) -> None:
         """Record events soon."""
@@ -280,6 +313,8 @@ class Journal:
             return ConflictError(f"id: {error}")
         except sqlite3.Error as error:
             log.exception("journal_change_lost")
+            if change.workload_id is not None:
+                self._lost.put(change.workload_id)
             return StorageFullError(f"the journal cannot be written: {error}")
         return None
 
@@ -355,6 +390,10 @@ def _resolve(waiting: Sequence[tuple[asyncio.Future[None], CnetError | None]]) -
             future.set_result(None)
         else:
             future.set_exception(error)
+
+
+def _nothing(_connection: sqlite3.Connection) -> None:
+    """A change that changes nothing marks a place in the order."""
 
 
 def _updating(

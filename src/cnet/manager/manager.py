@@ -8,33 +8,44 @@ to be durable before the world may change is awaited; what a restart finds out a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
 
 import anyio
 import anyio.to_thread
+import orjson
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from cnet._support import clock
+from cnet.delegation import Coordinator
+from cnet.delegation.host import is_leased
+from cnet.delegation.messages import from_json
 from cnet.errors import (
     CapacityError,
+    CnetError,
     ConflictError,
+    MalformedError,
     NotFoundError,
     PortTakenError,
+    SpecError,
     TransitionError,
 )
 from cnet.executors.base import Executor, KeepsLogs, ServesEndpoint
-from cnet.manager.admission import admit, restore
-from cnet.manager.driver import Driver, endpoint_changes
+from cnet.manager.admission import NotHereError, admit, parsed, restore, unprepared
+from cnet.manager.driver import Driver, LeaseOverError, endpoint_changes
 from cnet.manager.events import EventBus
 from cnet.manager.journal import Journal, Record
+from cnet.manager.own_node import OwnNode
+from cnet.manager.placing import Alone, Network, Placing
 from cnet.manager.ports import require_free
 from cnet.manager.state import State, until_written
 from cnet.manager.workloads import Workload
 from cnet.model.lifecycle import TERMINAL, Event, Phase, wire_status
-from cnet.model.workload import WorkloadSpec, WorkloadStatus
+from cnet.model.node import KnownNode
+from cnet.model.workload import Strategy, WorkloadSpec, WorkloadStatus
 from cnet.register import Ledger, PortBook
-from cnet.scheduler import NodeSnapshot, Plan, place
+from cnet.scheduler import Plan
 from cnet.supervision import Usage
 
 log = structlog.get_logger(__name__)
@@ -49,6 +60,11 @@ _FRESH: dict[str, object] = {
     "started_at": None,
     "ended_at": None,
 }
+
+MOST_REASONS = 64
+"""Nodes of which an answer tells why they do not do."""
+TICK_S = 0.25
+DEFAULT_LEASE_S = 15.0
 
 
 class Manager:
@@ -66,20 +82,34 @@ class Manager:
         journal: Journal,
         executors: Mapping[str, Executor],
         keep_ended: int,
+        network: Network | None = None,
+        incarnation: int = 1,
+        strategy: Strategy = "default",
+        lease_s: float = DEFAULT_LEASE_S,
     ) -> None:
         self.node_id = node_id
         self.ledger = ledger
         self.executors = executors
+        self.journal = journal
         self.events = EventBus(journal)
-        self._journal = journal
+        self.own_node = OwnNode(node_id, ledger, executors, incarnation=incarnation)
+        self._network = network or Alone()
+        self._placing = Placing(self, self._network)
+        self.coordinator: Coordinator[Workload] = Coordinator(
+            node_id,
+            self._placing,
+            incarnation=incarnation,
+            strategy=strategy,
+            lease_s=lease_s,
+        )
         self._state = State(journal, ledger, PortBook(), self.events)
-        self._state.on_release = self._place_pending
-        self._driver = Driver(self._state, node_id, self._enqueue)
+        self._state.on_change = self._changed
+        self._driver = Driver(self._state, node_id, self._enqueue, self._lease_of)
         self._workloads: dict[str, Workload] = {}
-        self._pending: dict[str, Workload] = {}
         self._ended: dict[str, None] = {}  # ids in the order of their ends
         self._keep_ended = keep_ended
         self._tasks: TaskGroup | None = None
+        self._news_of_self = False
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Take up what the journal knows, then drive workloads until cancelled.
@@ -89,8 +119,58 @@ class Manager:
         async with anyio.create_task_group() as group:
             self._tasks = group
             self._recover()
+            group.start_soon(self._placing.run, name="placing")
             task_status.started()
-            await anyio.sleep_forever()
+            while True:
+                await anyio.sleep(TICK_S)
+                self.coordinator.tick()
+
+    # --- news from elsewhere -------------------------------------------------------------------
+
+    def node_changed(self, node_id: str, node: KnownNode | None) -> None:
+        """The view has something new about another node; None when it is not known any more."""
+        if node_id != self.node_id:
+            self.coordinator.node_changed(node_id, node)
+
+    def route_changed(self, node_id: str, up: bool) -> None:
+        """A node can be reached from now on, or not any more."""
+        self.coordinator.route_changed(node_id, up=up)
+
+    def receive(self, source: str, body: Any) -> None:
+        """A message of another agent; one that makes no sense is logged and dropped."""
+        try:
+            self.coordinator.receive(source, from_json(body))
+        except MalformedError as error:
+            log.warning("message_refused", source=source, why=error.message)
+
+    def tell_of_self(self) -> None:
+        """Let the scheduler and other agents know this node as it is now."""
+        if self._news_of_self:
+            self._news_of_self = False
+            state = self.own_node.state()
+            self.coordinator.node_changed(
+                self.node_id, KnownNode(state=state, node_type="local", reachable=True)
+            )
+            self._network.set_self(state)
+
+    def self_changed(self) -> None:
+        """Something about this node is new: tell of it in a moment, together with what follows."""
+        if not self._news_of_self:
+            self._news_of_self = True
+            self._placing.soon(self.tell_of_self)
+
+    async def drain(self, draining: bool) -> None:
+        """Take no new work (or take some again); durable on return."""
+        self.own_node.draining = draining
+        self.self_changed()
+        await self.journal.put_meta("draining", "yes" if draining else "no")
+
+    async def relabel(self, changes: Mapping[str, str | None]) -> None:
+        """Set labels of this node, or with None remove them; durable on return."""
+        labels = {**self.own_node.labels, **{k: v for k, v in changes.items() if v is not None}}
+        self.own_node.labels = {k: v for k, v in labels.items() if changes.get(k, v) is not None}
+        self.self_changed()
+        await self.journal.put_meta("labels", orjson.dumps(self.own_node.labels).decode())
 
     # --- what users ask ------------------------------------------------------------------------
 
@@ -108,14 +188,28 @@ class Manager:
             if known.spec != spec:
                 raise ConflictError(f"id: {spec.id} belongs to another workload")
             return known, False
-        workload = await admit(spec, self.executors)
+        workload, not_here = await self._admit(spec)
         if workload.id in self._workloads:  # submitted twice at the same moment
             return await self.submit(spec)
         # Whoever asks may go away; what was begun is finished, or there would be a record in the
         # journal that nobody here knows of.
         with anyio.CancelScope(shield=True):
-            await self._accept(workload)
+            await self._accept(workload, not_here)
         return workload, True
+
+    async def _admit(self, spec: WorkloadSpec) -> tuple[Workload, CnetError | None]:
+        """The workload, and what keeps it from this very node. Raises SpecError."""
+        if spec.type not in self.executors and self._others_run(spec.type):
+            return unprepared(spec), ConflictError(f"type: no executor for {spec.type} here")
+        try:
+            return await admit(spec, self.executors), None
+        except NotHereError as error:
+            if len(self.coordinator.index) <= 1:
+                raise
+            return parsed(spec, self.executors), error
+
+    def _others_run(self, kind: str) -> bool:
+        return any(kind in node.state.kinds for node in self.coordinator.known.values())
 
     async def stop(self, workload_id: str) -> Workload:
         """Ask it to end; the wish is durable on return, the end is not awaited.
@@ -127,7 +221,10 @@ class Manager:
         if phase in TERMINAL and phase != Phase.STOPPED:
             raise TransitionError(f"workload {workload_id} is {phase} and cannot be stopped")
         with anyio.CancelScope(shield=True):
-            await self._ask_to_stop(workload, desired="stopped")
+            if workload.status.host is not None:
+                await self._wish_elsewhere(workload, "stopped")
+            else:
+                await self._ask_to_stop(workload, desired="stopped")
         return workload
 
     async def restart(self, workload_id: str) -> Workload:
@@ -138,9 +235,12 @@ class Manager:
         """
         workload = self.get(workload_id)
         self._require_staying(workload)
-        self._require_executor(workload)
+        if workload.status.host is None:
+            self._require_executor(workload)
         with anyio.CancelScope(shield=True):
-            if workload.status.phase == Phase.PENDING:
+            if workload.status.host is not None:
+                await self._wish_elsewhere(workload, "running")
+            elif workload.status.phase == Phase.PENDING:
                 return workload
             if workload.status.phase == Phase.BACKOFF:
                 await self._ask_to_stop(workload, desired="running")
@@ -148,7 +248,7 @@ class Manager:
             if workload.status.phase in TERMINAL:
                 self._state.post(workload, Event.RESTART_ASKED, desired="running", restarted_at=())
                 self._enqueue(workload)
-                await self._journal.update(workload.id, workload.status)
+                await self.journal.update(workload.id, workload.status)
             else:
                 await self._ask_to_stop(workload, desired="running")
         return workload
@@ -160,9 +260,12 @@ class Manager:
         """
         workload = self.get(workload_id)
         with anyio.CancelScope(shield=True):
-            await self._ask_to_stop(workload, desired="deleted")
-            if workload.status.is_terminal:
-                self._spawn_forget(workload)
+            if workload.status.host is not None:
+                await self._wish_elsewhere(workload, "deleted")
+            else:
+                await self._ask_to_stop(workload, desired="deleted")
+                if workload.status.is_terminal:
+                    self._spawn_forget(workload)
         return workload
 
     def get(self, workload_id: str) -> Workload:
@@ -182,7 +285,14 @@ class Manager:
 
     def plan(self, spec: WorkloadSpec) -> Plan:
         """Where it would go now, and why not elsewhere."""
-        return place(spec, [self._snapshot()])
+        self.tell_of_self()
+        return self.coordinator.plan(spec)
+
+    def why(self, workload_id: str) -> tuple[Workload, Plan]:
+        """A workload, and where it could go if it were placed now."""
+        workload = self.get(workload_id)
+        self.tell_of_self()
+        return workload, self.coordinator.plan(workload.spec, workload)
 
     async def usage(self, workload_id: str) -> Usage:
         """What the present run uses. Raises TransitionError when nothing runs."""
@@ -204,54 +314,78 @@ class Manager:
         """Stop everything that is not ended and wait until it is."""
         async with anyio.create_task_group() as group:
             for workload in list(self.workloads()):
-                if workload.executor is not None and not workload.status.is_terminal:
-                    await self._ask_to_stop(workload, desired="stopped")
-                    group.start_soon(workload.until, _is_terminal)
+                status = workload.status
+                if workload.executor is None or status.is_terminal or status.host is not None:
+                    continue
+                await self._ask_to_stop(workload, desired="stopped")
+                group.start_soon(workload.until, _is_terminal)
 
     # --- acceptance and placing ----------------------------------------------------------------
 
-    async def _accept(self, workload: Workload) -> None:
+    async def _accept(self, workload: Workload, not_here: CnetError | None) -> None:
         self._workloads[workload.id] = workload
+        if not_here is not None:
+            self.coordinator.owner.refused(workload, self.node_id)
         try:
-            placed = self._place_new(workload)
-            record = Record(workload.id, workload.spec, workload.status)
-            await self._journal.accept(record)
+            self._place_new(workload, not_here)
+            await self.journal.accept(Record(workload.id, workload.spec, workload.status))
         except BaseException:
             del self._workloads[workload.id]
             self._state.ledger.release(workload.id)
             self._state.ports.release(workload.id)
             workload.refuse()
-            self._place_pending()
+            self.coordinator.forgotten(workload)
+            self._room_changed()
             raise
         workload.accept()
-        self._journal.post_events([self.events.workload_changed(workload)])
-        if placed:
+        self.journal.post_events([self.events.workload_changed(workload)])
+        if workload.status.holds_room:
+            self.own_node.count(workload, None)
             self._drive(workload, recorded=True)
+        elif workload.status.host is not None:
+            self.coordinator.assigned(workload)
         else:
-            self._pending[workload.id] = workload
-            self._place_pending()  # room may have come while the disk was written
+            self.coordinator.place(workload)  # room may have come while the disk was written
 
-    def _place_new(self, workload: Workload) -> bool:
+    def _place_new(self, workload: Workload, not_here: CnetError | None) -> None:
+        self.tell_of_self()
+        node_id = self.coordinator.choose(workload)
+        if node_id == self.node_id:
+            try:
+                self._require_port(workload)
+            except PortTakenError as error:
+                not_here = error
+                self.coordinator.owner.refused(workload, self.node_id)
+                node_id = self.coordinator.choose(workload)
+        if node_id == self.node_id:
+            workload.step(Event.PLACED, **self._reserve(workload))
+            self._room_changed()
+        elif node_id is not None:
+            workload.change(**self.coordinator.assign(workload, node_id))
+        elif isinstance(not_here, SpecError | PortTakenError):
+            raise not_here
+        else:
+            self._let_wait(workload)
+
+    def _let_wait(self, workload: Workload) -> None:
+        plan = self.coordinator.plan(workload.spec, workload)
+        reasons = plan.reasons(MOST_REASONS)
+        if plan.impossible:
+            raise CapacityError(
+                "requirements: no node could ever hold this: " + "; ".join(reasons),
+                reasons=reasons,
+            )
+        if not workload.spec.queue:
+            raise CapacityError("requirements: no room now: " + "; ".join(reasons), reasons=reasons)
+        self._require_port(workload)
+        workload.change(reason="no_capacity", detail="; ".join(reasons))
+
+    def _require_port(self, workload: Workload) -> None:
         if isinstance(workload.executor, ServesEndpoint):
             wanted = workload.executor.wanted_port(workload.config)
             if wanted:
                 host = workload.executor.host(workload.config)
                 require_free(self._state.ports, workload.id, host=host, port=wanted)
-        plan = self.plan(workload.spec)
-        if plan.impossible:
-            raise CapacityError(
-                "requirements: no node could ever hold this: " + "; ".join(plan.reasons()),
-                reasons=plan.reasons(),
-            )
-        if plan.candidates:
-            workload.step(Event.PLACED, **self._reserve(workload))
-            return True
-        if not workload.spec.queue:
-            raise CapacityError(
-                "requirements: no room now: " + "; ".join(plan.reasons()), reasons=plan.reasons()
-            )
-        workload.change(reason="no_capacity", detail="; ".join(plan.reasons()))
-        return False
 
     def _reserve(self, workload: Workload) -> dict[str, object]:
         """Room and port for the next attempt; raises PortTakenError, in which case neither."""
@@ -268,51 +402,91 @@ class Manager:
             "gpu_devices": allocation.gpu_devices,
         }
 
-    def _enqueue(self, workload: Workload) -> None:
-        workload.stop_asked = anyio.Event()
-        self._pending[workload.id] = workload
-        self._place_pending()
+    def reserve(self, workload: Workload) -> str | None:
+        """Take room for a pending workload, which is `starting` then; or say why not.
 
-    def _place_pending(self) -> None:
-        """Place what fits now, oldest first; smaller ones may pass one that does not fit yet."""
-        for workload in list(self._pending.values()):
-            plan = self.plan(workload.spec)
-            if plan.candidates:
-                self._place_queued(workload)
-            else:
-                detail = "; ".join(plan.reasons())
-                if detail != workload.status.detail:
-                    self._state.post(workload, reason="no_capacity", detail=detail)
-
-    def _place_queued(self, workload: Workload) -> None:
-        del self._pending[workload.id]
+        An own one whose port is taken has failed over that.
+        """
+        if workload.executor is None:
+            return f"no executor for {workload.spec.type}"
         try:
             changes = self._reserve(workload)
+        except CapacityError as error:
+            return ", ".join(error.reasons)
         except PortTakenError as error:
-            self._state.post(
-                workload,
-                Event.EXITED_BADLY,
-                reason="port_taken",
-                detail=error.message,
-                ended_at=clock.now(),
-            )
-            self._note_end(workload)
-            return
-        self._state.post(workload, Event.PLACED, **changes)
-        self._drive(workload)
+            if workload.status.owner is None:
+                self._state.post(
+                    workload,
+                    Event.EXITED_BADLY,
+                    reason="port_taken",
+                    detail=error.message,
+                    ended_at=clock.now(),
+                )
+                self._note_end(workload)
+            return error.message
+        if workload.accepted:
+            self._state.post(workload, Event.PLACED, **changes)
+        else:
+            workload.step(Event.PLACED, **changes)
+            self._room_changed()
+        return None
 
-    def _snapshot(self) -> NodeSnapshot:
-        return NodeSnapshot(
-            node_id=self.node_id,
-            capacity=self.ledger.capacity,
-            available=self.ledger.available,
-            kinds=self.executors.keys(),
-        )
+    def take_in(self, workload: Workload) -> None:
+        """A workload of another agent is this node's to run from now on."""
+        self._workloads[workload.id] = workload
+        workload.accept()
+        self.own_node.count(workload, None)
+        self._room_changed()
+        self.journal.post_record(Record(workload.id, workload.spec, workload.status))
+        self.journal.post_events([self.events.workload_changed(workload)])
+
+    def change(self, workload: Workload, **changes: Any) -> None:
+        """Change what is known of a workload, as its host or its owner says."""
+        ended = workload.status.is_terminal
+        if workload.accepted:
+            self._state.post(workload, **changes)
+        else:
+            workload.change(**changes)
+        if not ended and workload.status.is_terminal:
+            self._note_end(workload)
+
+    def _enqueue(self, workload: Workload) -> None:
+        workload.stop_asked = anyio.Event()
+        self.coordinator.place(workload)
+
+    def _changed(self, workload: Workload, before: WorkloadStatus) -> None:
+        """Every change of a status of this agent comes by here."""
+        self.own_node.count(workload, before)
+        if before.phase != workload.status.phase or before.endpoint != workload.status.endpoint:
+            self._room_changed()
+        self.coordinator.changed(workload)
+
+    def _room_changed(self) -> None:
+        self.self_changed()
+        self.coordinator.look_again()
 
     # --- driving -------------------------------------------------------------------------------
 
+    def drive(self, workload: Workload) -> None:
+        """Run a workload that has room."""
+        self._drive(workload)
+
+    def spawn(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
+        """Do something in a task of its own, until the agent ends."""
+        self._group.start_soon(work, *args)
+
+    def _lease_of(self, workload: Workload) -> float | None:
+        """Until when the next run may last; None without a bound. Raises LeaseOverError."""
+        if workload.status.owner is None or not is_leased(workload):
+            return None
+        until = self.coordinator.host.lease(workload)
+        if until is None:
+            raise LeaseOverError(f"its owner, {workload.status.owner}, has not renewed its lease")
+        return until
+
     def _drive(self, workload: Workload, *, found: bool = False, recorded: bool = False) -> None:
         """`recorded`: the attempt is on the disk already; `found`: a run of it may exist."""
+        workload.driven = True
         self._group.start_soon(
             self._drive_to_end, workload, found, recorded or found, name=f"drive {workload.id}"
         )
@@ -321,22 +495,34 @@ class Manager:
         if not recorded:
             # The intent to start must be on the disk before anything is started: a run that the
             # journal does not know of would be an orphan after a crash.
-            await until_written(lambda: self._journal.update(workload.id, workload.status))
+            await until_written(lambda: self.journal.update(workload.id, workload.status))
         await self._driver.drive(workload, found=found)
-        if workload.status.is_terminal:
+        workload.driven = False
+        status = workload.status
+        if not status.is_terminal:
+            return
+        if status.reason == "lease_expired" and status.desired == "running":
+            self.coordinator.host.give_back(workload, "lease_expired", str(status.detail))
+        else:
             self._note_end(workload)
 
     def _note_end(self, workload: Workload) -> None:
-        if workload.status.desired == "deleted":
+        if workload.status.desired == "deleted" and workload.status.host is None:
             self._spawn_forget(workload)
             return
+        if workload.status.owner is not None:
+            return  # how long it is kept is its owner's affair
         self._ended.pop(workload.id, None)  # it may have ended, and been restarted, before
         self._ended[workload.id] = None
         while len(self._ended) > self._keep_ended:
             first = next(iter(self._ended))
             del self._ended[first]
             oldest = self._workloads.get(first)
-            if oldest is not None and oldest.status.is_terminal:
+            if oldest is None or not oldest.status.is_terminal:
+                continue
+            if oldest.status.host is not None:
+                self.spawn(self._wish_elsewhere, oldest, "deleted")
+            else:
                 self._spawn_forget(oldest)
 
     @property
@@ -347,7 +533,41 @@ class Manager:
 
     # --- stopping and forgetting ---------------------------------------------------------------
 
-    async def _ask_to_stop(self, workload: Workload, *, desired: str) -> None:
+    async def _wish_elsewhere(self, workload: Workload, desired: str) -> None:
+        """Make a wish for a workload on another node durable and pass it on."""
+        status = workload.status
+        if status.desired == "deleted" or (status.desired == desired != "running"):
+            return
+        changes: dict[str, Any] = {}
+        if not status.is_terminal:
+            changes = {"phase": Phase.STOPPING, "reason": "stopping", "detail": None}
+        elif desired == "running":
+            changes = {"phase": Phase.PENDING, "reason": "restarting", "detail": None}
+        generation = status.generation + 1
+        await self._state.commit(workload, desired=desired, generation=generation, **changes)
+        self.coordinator.tell(workload)
+
+    async def wish_here(self, workload: Workload, desired: str) -> None:
+        """What the owner of a workload that this node hosts wants done with it."""
+        if desired == "stopped":
+            await self.stop(workload.id)
+        elif desired == "deleted":
+            await self.delete(workload.id)
+        else:
+            await self.restart(workload.id)
+
+    async def preempt(self, workload: Workload) -> None:
+        """End a workload for one of higher priority; it is queued again."""
+        if workload.status.desired == "running":
+            await self._ask_to_stop(workload, desired="running", reason="preempted")
+
+    def erase(self, workload: Workload) -> None:
+        """Forget an ended workload and its traces."""
+        self._spawn_forget(workload)
+
+    async def _ask_to_stop(
+        self, workload: Workload, *, desired: str, reason: str = "stopping"
+    ) -> None:
         """Step towards the end whatever the phase; durable on return, then the driver is told."""
         if workload.status.desired == "deleted":
             desired = "deleted"
@@ -355,7 +575,7 @@ class Manager:
         if workload.status.holds_room:
             self._require_executor(workload)
         if phase in {Phase.PENDING, Phase.BACKOFF}:
-            self._pending.pop(workload.id, None)
+            self.coordinator.discard(workload)
             await self._commit_and_tell(
                 workload,
                 Event.STOP_ASKED,
@@ -368,7 +588,7 @@ class Manager:
                 self._note_end(workload)
         elif phase in {Phase.STARTING, Phase.RUNNING}:
             await self._commit_and_tell(
-                workload, Event.STOP_ASKED, desired=desired, reason="stopping", detail=None
+                workload, Event.STOP_ASKED, desired=desired, reason=reason, detail=None
             )
         elif workload.status.desired != desired:
             await self._state.commit(workload, desired=desired)
@@ -392,9 +612,10 @@ class Manager:
             except OSError:
                 log.exception("remove_failed", workload_id=workload.id)  # swept at the next start
         event = self.events.workload_changed(workload, deleted=True)
-        await until_written(lambda: self._journal.delete([workload.id], [event]))
+        await until_written(lambda: self.journal.delete([workload.id], [event]))
         self._workloads.pop(workload.id, None)
         workload.forgotten.set()
+        self.coordinator.forgotten(workload)
 
     @staticmethod
     def _require_staying(workload: Workload) -> None:
@@ -412,33 +633,33 @@ class Manager:
     # --- recovery ------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        workloads = [restore(record, self.executors) for record in self._journal.load()]
+        workloads = [restore(record, self.executors) for record in self.journal.load()]
         for workload in workloads:
             self._workloads[workload.id] = workload
+            self.own_node.count(workload, None)
             if workload.status.holds_room:
                 self.ledger.adopt(workload.id, workload.wanted, workload.status.gpu_devices)
                 if workload.status.port is not None:
                     self._state.ports.claim(workload.status.port, workload.id)
+        self._news_of_self = True
+        self.tell_of_self()
         for workload in workloads:
             self._take_up(workload)
-        self._place_pending()
 
     def _take_up(self, workload: Workload) -> None:
         status = workload.status
-        if workload.executor is None and not status.is_terminal:
+        if workload.executor is None and status.host is None and not status.is_terminal:
             log.error("no_executor", workload_id=workload.id, type=workload.spec.type)
-        elif status.phase == Phase.STOPPED and status.desired == "running":
+        elif status.phase == Phase.STOPPED and status.desired == "running" and not status.host:
             # A restart during the pause before a next try was cut off between its two steps.
             self._state.post(workload, Event.RESTART_ASKED, restarted_at=())
-            self._pending[workload.id] = workload
         elif status.is_terminal:
             self._note_end(workload)
-        elif status.phase == Phase.PENDING:
-            self._pending[workload.id] = workload
-        else:
+        elif status.holds_room:
             if status.phase == Phase.STOPPING:
                 workload.stop_asked.set()
             self._drive(workload, found=True)
+        self.coordinator.recover(workload)
 
 
 def _is_terminal(status: WorkloadStatus) -> bool:

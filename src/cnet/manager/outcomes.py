@@ -69,7 +69,7 @@ def judge(ended: RunExit, *, service: bool, verdict: Verdict | None = None) -> O
             detail=ended.details,
             exit_code=code,
             exit_signal=name,
-            final=ended.reason == "exec_failed",
+            final=ended.reason in {"exec_failed", "lease_expired"},
         )
     well = code == 0 and not service
     if ended.oom_killed:

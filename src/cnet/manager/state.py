@@ -14,6 +14,7 @@ from cnet.manager.journal import Journal
 from cnet.manager.workloads import Workload
 from cnet.model.events import AgentEvent
 from cnet.model.lifecycle import Effect, Event
+from cnet.model.workload import WorkloadStatus
 from cnet.register import Ledger, PortBook
 
 log = structlog.get_logger(__name__)
@@ -29,40 +30,37 @@ class State:
         self.ledger = ledger
         self.ports = ports
         self.events = events
-        self.on_release: Callable[[], None] = lambda: None
-        """Called when room was given back, after the change has its place in the journal."""
+        self.on_change: Callable[[Workload, WorkloadStatus], None] = lambda *_: None
+        """Called with the former status. What follows from a change must wait for the next turn
+        of the event loop: by then the change has its place in the journal."""
 
     def post(self, workload: Workload, event: Event | None = None, **changes: Any) -> None:
         """Change the status; it is recorded soon, in order.
 
         For what a restart of the agent finds out again, such as an end with its exit record.
         """
-        released, published = self._apply(workload, event, changes)
+        published = self._apply(workload, event, changes)
         self.journal.post_update(workload.id, workload.status, [published])
-        if released:
-            self.on_release()
 
     async def commit(self, workload: Workload, event: Event | None = None, **changes: Any) -> None:
         """Change the status at once; durable on return. Raises StorageFullError."""
-        released, published = self._apply(workload, event, changes)
-        try:
-            await self.journal.update(workload.id, workload.status, [published])
-        finally:
-            if released:
-                self.on_release()
+        published = self._apply(workload, event, changes)
+        await self.journal.update(workload.id, workload.status, [published])
 
     def _apply(
         self, workload: Workload, event: Event | None, changes: dict[str, Any]
-    ) -> tuple[bool, AgentEvent]:
+    ) -> AgentEvent:
+        before = workload.status
         effects: tuple[Effect, ...] = ()
         if event is None:
             workload.change(**changes)
         else:
             effects = workload.step(event, **changes)
-        if released := Effect.RELEASE in effects:
+        if Effect.RELEASE in effects:
             self.ledger.release(workload.id)
             self.ports.release(workload.id)
-        return released, self.events.workload_changed(workload)
+        self.on_change(workload, before)
+        return self.events.workload_changed(workload)
 
 
 async def until_written(write: Callable[[], Awaitable[None]]) -> None:

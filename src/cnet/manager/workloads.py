@@ -32,11 +32,13 @@ class Workload:
         self.spec = spec
         self.status = status
         self.executor = executor
-        """None only where the plug-in that ran it is no longer installed"""
+        """None where none is installed here: it runs elsewhere, or its plug-in is gone"""
         self.config = config
         self.restart = restart
         self.run: Run | None = None
         """the present run, while there is one"""
+        self.driven = False
+        """a task of the manager is at its runs"""
         self.accepted = False
         """durable; before that nobody but the submitter knows of it"""
         self.being_forgotten = False
@@ -62,7 +64,7 @@ class Workload:
         if not self.accepted:
             raise ConflictError(f"id: the first submit of {self.id} was refused; ask again")
 
-    def task(self, node_id: str) -> Task:
+    def task(self, node_id: str, *, lease_until: float | None = None) -> Task:
         """The present attempt, for the executor."""
         return Task(
             workload_id=self.id,
@@ -72,6 +74,7 @@ class Workload:
             node_id=node_id,
             gpu_devices=self.status.gpu_devices,
             port=self.status.port,
+            lease_until=lease_until,
         )
 
     def step(self, event: Event, **changes: Any) -> tuple[Effect, ...]:

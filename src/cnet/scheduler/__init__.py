@@ -1,6 +1,27 @@
-"""PURE: where a workload goes, and why not elsewhere. A snapshot of nodes in, a plan out."""
+"""PURE: where a workload goes, and why not elsewhere. Known nodes in, a node or a plan out."""
 
-from cnet.scheduler.checks import CHECKS, Check, NodeSnapshot
-from cnet.scheduler.plan import Plan, place
+from cnet.scheduler.checks import CHECKS, LASTING, Check, failures, fits
+from cnet.scheduler.index import NodeIndex
+from cnet.scheduler.planning import Plan, plan
+from cnet.scheduler.preemption import Running, node_to_preempt, victims
+from cnet.scheduler.queue import PendingQueue, shape_of
+from cnet.scheduler.scorers import RULES, Ranking, Rule
 
-__all__ = ["CHECKS", "Check", "NodeSnapshot", "Plan", "place"]
+__all__ = [
+    "CHECKS",
+    "LASTING",
+    "RULES",
+    "Check",
+    "NodeIndex",
+    "PendingQueue",
+    "Plan",
+    "Ranking",
+    "Rule",
+    "Running",
+    "failures",
+    "fits",
+    "node_to_preempt",
+    "plan",
+    "shape_of",
+    "victims",
+]

@@ -65,9 +65,7 @@ def preference(
     """The weights of the preferred terms that speak for the node."""
     return sum(
         term.weight for term in affinity if not term.required and matches(term, state)
-    ) + sum(
-        term.weight for term in anti_affinity if not term.required and not matches(term, state)
-    )
+    ) + sum(term.weight for term in anti_affinity if not term.required and not matches(term, state))
 
 
 def identity(term: Affinity) -> tuple[object, ...]:
@@ -76,7 +74,7 @@ def identity(term: Affinity) -> tuple[object, ...]:
     return (
         bool(term.node_labels),
         tuple(sorted(labels.items())),
-        term.required or term.weight,
+        None if term.required else term.weight,
     )
 
 

@@ -31,9 +31,7 @@ def can_be_given_work(
     return None if node.candidate else "not a candidate from here"
 
 
-def reachable(
-    _spec: WorkloadSpec, _wanted: Resources, node: KnownNode, now: float
-) -> str | None:
+def reachable(_spec: WorkloadSpec, _wanted: Resources, node: KnownNode, now: float) -> str | None:
     """Some link leads to it."""
     return None if node.reachable else f"unreachable for {max(0, int(now - node.since))} s"
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Self
 
-from cnet.model.node import KnownNode, NodeType
+from cnet.model.node import KnownNode, NodeState, NodeType
 from cnet.model.resources import Resources
 from cnet.model.workload import Affinity, Strategy, WorkloadSpec
-from cnet.scheduler.affinity import identity, preference, workloads_sharing
+from cnet.scheduler.affinity import identity, matches, preference, workloads_sharing
 
 Key = tuple[int, int, int, int, int, str]
 """(-preference, crowd, leftover or -leftover, type of node, hops, node_id); the lowest is best."""
@@ -56,7 +56,7 @@ def _round_up(amount: int) -> int:
 
 
 def share(part: Resources, size: SizeClass) -> int:
-    """CPU and memory of `part` as millionths of the class, summed; what it has none of is left out."""
+    """CPU and memory of `part` as millionths of the class, summed; what it has none of is out."""
     cpu, memory = size
     return (part.cpu * _UNIT // cpu if cpu else 0) + (
         part.memory * _UNIT // memory if memory else 0
@@ -72,14 +72,6 @@ class Ranking:
     anti_affinity: tuple[Affinity, ...] = ()
     labels: tuple[str, ...] = ()
     """`key=value`, sorted; read by strategies that look at the crowd"""
-    rule: Rule = field(init=False)
-    prefers: bool = field(init=False)
-    """some term is preferred"""
-
-    def __post_init__(self) -> None:
-        terms = (*self.affinity, *self.anti_affinity)
-        object.__setattr__(self, "rule", RULES[self.strategy])
-        object.__setattr__(self, "prefers", not all(term.required for term in terms))
 
     @classmethod
     def of(cls, spec: WorkloadSpec, strategy: Strategy) -> Self:
@@ -94,13 +86,29 @@ class Ranking:
         """Whether it is the same for every workload without terms and labels."""
         return not (self.affinity or self.anti_affinity or self.labels)
 
+    @property
+    def rule(self) -> Rule:
+        """The row of its strategy."""
+        return RULES[self.strategy]
+
+    @property
+    def prefers(self) -> bool:
+        """Whether some term is preferred only."""
+        return any(not term.required for term in (*self.affinity, *self.anti_affinity))
+
     def identity(self) -> tuple[object, ...]:
-        """Hashable; equal for rankings that order nodes alike."""
+        """Hashable; equal only for rankings that admit the same nodes in the same order."""
         return (
             self.strategy,
-            frozenset(map(identity, self.affinity)),
-            frozenset(map(identity, self.anti_affinity)),
+            tuple(map(identity, self.affinity)),
+            tuple(map(identity, self.anti_affinity)),
             self.labels,
+        )
+
+    def admits(self, state: NodeState) -> bool:
+        """Whether all required terms hold."""
+        return all(matches(term, state) for term in self.affinity if term.required) and not any(
+            matches(term, state) for term in self.anti_affinity if term.required
         )
 
     def size(self, node: KnownNode) -> SizeClass:
@@ -124,7 +132,7 @@ class Ranking:
                 if self.labels
                 else state.workloads
             )
-        preferred = (
-            preference(self.affinity, self.anti_affinity, state) if self.prefers else 0
-        )
+        preferred = 0
+        if self.affinity or self.anti_affinity:
+            preferred = preference(self.affinity, self.anti_affinity, state)
         return (-preferred, crowd, leftover, _NEARNESS[node.node_type], node.hops, node.node_id)

@@ -26,6 +26,7 @@ EXPECTED: dict[type[errors.CnetError], tuple[int, str]] = {
     errors.PortTakenError: (409, "port_taken"),
     errors.CapacityError: (409, "no_capacity"),
     errors.ExecutionError: (500, "execution_failed"),
+    errors.BadGatewayError: (502, "bad_gateway"),
     errors.TransientError: (503, "unavailable"),
     errors.UnreachableError: (503, "unreachable"),
     errors.StorageFullError: (507, "storage_full"),

@@ -150,3 +150,22 @@ def test_unclear_sources_are_refused(
 ) -> None:
     with pytest.raises(SpecError, match=complaint):
         of_flags(given, **source)
+
+
+def test_affinities_name_labels_of_nodes_or_workloads() -> None:
+    given = ["zone=a=b", "gpu", "workload:app=web", "workload:app"]
+    assert specs.affinities(given, option="--affinity") == [
+        {"node_labels": {"zone": "a=b"}},
+        {"node_labels": {"gpu": "*"}},
+        {"workload_labels": {"app": "web"}},
+        {"workload_labels": {"app": "*"}},
+    ]
+    assert specs.affinities(["a"], option="--prefer", required=False) == [
+        {"node_labels": {"a": "*"}, "required": False}
+    ]
+
+
+@pytest.mark.parametrize("item", ["", "=x", "workload:", "workload:=x"])
+def test_an_affinity_without_a_name_is_refused(item: str) -> None:
+    with pytest.raises(SpecError, match="--avoid"):
+        specs.affinities([item], option="--avoid")

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from cnet.client import predict
-from cnet.client.services import media_type
+from cnet.client.services import is_below, media_type
 from cnet.errors import MalformedError, SpecError, UnreachableError
 
 
@@ -61,3 +61,39 @@ def test_empty_picture_and_absent_service() -> None:
 )
 def test_media_type_by_first_bytes(start: bytes, expected: str) -> None:
     assert media_type(start) == expected
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "below"),
+    [
+        ("http://agent:8080/services/faces", True),
+        ("http://AGENT:8080/services/faces", True),
+        ("http://agent:8081/services/faces", False),
+        ("https://agent:8080/services/faces", False),
+        ("http://agent.evil:8080/services/faces", False),
+        ("http://agent:8080@evil/services/faces", False),
+        ("http://localhost:9001", False),
+        ("http://[", False),
+    ],
+)
+def test_only_what_is_below_an_agents_url_is_its_own(endpoint: str, below: bool) -> None:
+    assert is_below("http://agent:8080", endpoint) is below
+
+
+def test_an_agent_behind_a_path_has_only_what_is_below_it() -> None:
+    assert is_below("https://host/cnet/", "https://host/cnet/services/faces")
+    assert not is_below("https://host/cnet", "https://host/other")
+    assert not is_below("https://host/cnet", "https://host/cnet-not")
+
+
+def test_a_given_token_is_sent() -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"detections": [], "count": 0})
+
+    transport = httpx.MockTransport(answer)
+    predict("http://agent:8080/services/faces", b"x", token="secret", transport=transport)
+    assert seen[0].headers["authorization"] == "Bearer secret"
+    assert seen[0].url.path == "/services/faces/predict"

@@ -86,13 +86,13 @@ class Connection(asyncio.Protocol):
     def begin(self, method: str) -> None:
         """Make ready for the answer to one request, whose bytes follow by `write`."""
         self._reset(method)
-        # A parser does not know what was asked, so one that saw an answer to HEAD is of no more use.
+        # A parser does not know what was asked: after an answer to HEAD it is of no more use.
         self._parser = httptools.HttpResponseParser(self)
         self._phase = _Phase.HEAD
 
     def write(self, data: bytes) -> None:
         """Send; nothing happens on a lost connection, whose reader is told."""
-        if not self.ended.done():
+        if not self._transport.is_closing():
             self._transport.write(data)
 
     async def drain(self) -> None:
@@ -130,10 +130,13 @@ class Connection(asyncio.Protocol):
         body = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
         self._buffer.clear()
         self._buffered = 0
-        if self._reading_paused and not self.ended.done():
+        self._resume_reading()
+        return body, self._phase is _Phase.BODY
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and not self._transport.is_closing():
             self._reading_paused = False
             self._transport.resume_reading()
-        return body, self._phase is _Phase.BODY
 
     async def _more(self) -> None:
         self._reader = asyncio.get_running_loop().create_future()
@@ -154,9 +157,7 @@ class Connection(asyncio.Protocol):
         self._phase = _Phase.IDLE
         self.reused = True
         self.idle_since = now
-        if self._reading_paused:
-            self._reading_paused = False
-            self._transport.resume_reading()
+        self._resume_reading()
 
     def is_quiet(self) -> bool:
         """Whether an idle connection is open still; asks the system for what is not yet read."""
@@ -241,7 +242,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if 100 <= status < 200:
+        if 100 <= status < 200 and status != 101:
             self._headers = []
             self._framed = False
             return

@@ -21,9 +21,7 @@ MAX_IDLE_PER_SERVICE = 64
 class ConnectionPool:
     """At most `max_connections`, those in use included; idle ones are closed after `idle_s`."""
 
-    def __init__(
-        self, *, max_connections: int = MAX_CONNECTIONS, idle_s: float = IDLE_S
-    ) -> None:
+    def __init__(self, *, max_connections: int = MAX_CONNECTIONS, idle_s: float = IDLE_S) -> None:
         self._max_connections = max_connections
         self._idle_s = idle_s
         self._open: set[Connection] = set()
@@ -72,7 +70,9 @@ class ConnectionPool:
                 await loop.create_connection(lambda: connection, host, port)
         except OSError as error:  # TimeoutError is one
             reason = error.strerror or f"no connection within {CONNECT_TIMEOUT_S:g} s"
-            raise ServiceGoneError(f"does not answer at {authority} ({reason})", unsent=True) from error
+            raise ServiceGoneError(
+                f"does not answer at {authority} ({reason})", unsent=True
+            ) from error
         self._open.add(connection)
         connection.ended.add_done_callback(lambda _: self._forget(connection))
         return connection

@@ -52,10 +52,11 @@ class Standing:
     def as_object(self) -> JsonObject:
         """For `--json`."""
         process = self.process
+        alive = process.is_alive
         return {
             "node_id": process.node_id,
-            "pid": process.pid if process.is_alive else None,
-            "url": process.url or None,
+            "pid": process.pid if alive else None,
+            "url": (process.url or None) if alive else None,
             "healthy": self.healthy,
             "parent": self.parent,
             "peers": list(self.peers),
@@ -106,8 +107,8 @@ class LocalCluster:
                 _require_port(member)
             started: list[AgentProcess] = []
             try:
-                for member in missing:
-                    started.append(self._start(member))
+                # One by one into the list: those before one that fails have to be ended.
+                started.extend(self._start(member) for member in missing)
                 for process in started:
                     url = processes.wait_healthy(process, deadline=deadline)
                     told(f"{process.node_id} listens on {url} (pid {process.pid})")
@@ -178,9 +179,7 @@ class LocalCluster:
 
                 if expected and not processes.wait_for(sees_all, deadline=deadline):
                     names = ", ".join(sorted(unseen[node_id]))
-                    raise ExecutionError(
-                        f"{node_id} has no link to {names}", code="cluster_failed"
-                    )
+                    raise ExecutionError(f"{node_id} has no link to {names}", code="cluster_failed")
 
     def _answering(self, process: AgentProcess, told: Told) -> AgentProcess:
         """`process`, or another agent in its place when it is dead or does not answer."""
@@ -196,15 +195,11 @@ class LocalCluster:
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         names = {process.node_id for process in agents}
         asked: set[str] = set()
-        while left := [
-            (process, workload) for process in agents for workload in _unended(process)
-        ]:
+        while left := [(process, workload) for process in agents for workload in _unended(process)]:
             for process, workload in left:
                 owner = workload.get("owner") or process.node_id
                 # The owner decides; asking it spares a message.
-                if workload["id"] not in asked and (
-                    owner == process.node_id or owner not in names
-                ):
+                if workload["id"] not in asked and (owner == process.node_id or owner not in names):
                     asked.add(workload["id"])
                     _stop(process, workload)
                     told(f"stopping {workload['name']}")
@@ -310,11 +305,8 @@ def _process_at(port: int) -> str:
 
     try:
         for connection in psutil.net_connections("tcp"):
-            if (
-                connection.status == psutil.CONN_LISTEN
-                and connection.laddr.port == port
-                and connection.pid
-            ):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr
+            if listens and listens.port == port and connection.pid:
                 name = psutil.Process(connection.pid).name()
                 return f"process {name} (pid {connection.pid})"
     except psutil.Error:
