@@ -25,7 +25,7 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
 
 setup: $(VENV)/.dev  ## create .venv with everything a developer needs
 
-demo: $(VENV)/.runtime  ## one agent, two inference services, real predictions (KEEP=1 leaves it up)
+demo: $(VENV)/.runtime  ## four agents, two inference services, real predictions (KEEP=1 leaves them up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep)
 
 test: setup  ## every test

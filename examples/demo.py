@@ -30,7 +30,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-from demo_pictures import PHOTOGRAPH, is_right, questions
+from demo_pictures import is_right, questions
 
 from cnet.cli.drawing import label_of, save_annotated
 from cnet.cli.local import LocalCluster, read_members
@@ -79,7 +79,7 @@ def main() -> int:
             show_quota_at_root(client)
             cnet(cities, "nodes")
             wrong = ask_all(services)
-            cnet(cities, "predict", "shapes" if wrong else "faces", str(PHOTOGRAPH))
+            cnet(cities, "predict", "shapes", str(picture_file(cities.folder)))
             process = run_far_process(client)
             if keep:
                 explain_keeping(cities)
@@ -222,6 +222,7 @@ def deploy(client: AgentClient) -> dict[str, JsonObject]:
                 f"{spec['name']} is {workload['status']}: {workload['status_detail']}\n  {tail}"
             )
         require_node(workload, expected)
+        require_reachable_here(client, workload)
         services[workload["name"]] = workload
         print(
             f"deploy   {workload['name']:<7} given to {ROOT}, ready on {workload['node_id']} "
@@ -234,6 +235,14 @@ def deploy(client: AgentClient) -> dict[str, JsonObject]:
 def require_node(workload: JsonObject, expected: str) -> None:
     if workload["node_id"] != expected:
         raise DemoError(f"{workload['name']} is on {workload['node_id']}, not on {expected}")
+
+
+def require_reachable_here(client: AgentClient, workload: JsonObject) -> None:
+    """A service on another node is asked by way of the agent that took it."""
+    there = urlsplit(workload["endpoint"])
+    by_agent = there.port == urlsplit(client.url).port and there.path.startswith("/services/")
+    if workload["node_id"] != ROOT and not by_agent:
+        raise DemoError(f"the endpoint {workload['endpoint']} is not at {client.url}")
 
 
 def run_far_process(client: AgentClient) -> JsonObject:
@@ -301,10 +310,11 @@ def show_quota_at_root(client: AgentClient) -> None:
         lambda: used_by_node(client)[CHILD]["cpu"] == 2,
         lambda: f"{ROOT} does not know what is held on {CHILD}: {used_by_node(client)}",
     )
-    used = used_by_node(client)
+    elapsed_ms = 1000 * (time.perf_counter() - began)
+    held = {name: used["cpu"] for name, used in used_by_node(client).items()}
     print(
-        f"quota    during: {ROOT} holds {used[ROOT]['cpu']:g} cores and {CHILD} "
-        f"{used[CHILD]['cpu']:g}, as {ROOT} knows after {1000 * (time.perf_counter() - began):.0f} ms"
+        f"quota    during: {held[ROOT]:g} cores held on {ROOT} and {held[CHILD]:g} on {CHILD}, "
+        f"as {ROOT} knows after {elapsed_ms:.0f} ms"
     )
 
 
@@ -344,6 +354,14 @@ def ask_all(services: dict[str, JsonObject]) -> int:
         )
     print(f"annotated pictures are in {OUTPUT.resolve()}")
     return wrong
+
+
+def picture_file(folder: Path) -> Path:
+    """A picture of shapes to send from the command line."""
+    picture = next(each for each in questions() if each.service == "shapes")
+    file = folder / f"{picture.name}.png"
+    file.write_bytes(picture.image)
+    return file
 
 
 def _counted(labels: Iterator[str] | Sequence[str]) -> str:

@@ -209,7 +209,9 @@ async def front(
     pool, links = ConnectionPool(**limits), links or Links()
     routes = ServiceRoutes(inner, directory=services, carrier=links, pool=pool)
     app = Guard(routes, token=None, max_body_bytes=1024, max_streamed_bytes=streamed)
-    config = uvicorn.Config(app, log_config=None, lifespan="off", access_log=False)
+    config = uvicorn.Config(
+        app, log_config=None, lifespan="off", access_log=False, proxy_headers=False
+    )
     state = ServerState()
     state.default_headers = [(b"date", b"now")]
     server = await asyncio.get_running_loop().create_server(
@@ -220,8 +222,10 @@ async def front(
     finally:
         server.close()
         routes.close()
-        for task in list(state.tasks):
-            task.cancel()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        while state.tasks:
+            await asyncio.sleep(0)
 
 
 @dataclass

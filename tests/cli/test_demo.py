@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.agents import wait_until
+
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
@@ -46,12 +48,16 @@ def test_demo_finds_everything_and_leaves_nothing(tmp_path: Path) -> None:
     photograph = next(line for line in out.splitlines() if line.startswith("astronaut.jpg"))
     assert photograph.split()[1:5] == ["1", "face", "1", "face"]
     assert out.count(" ok\n") == 6
-    assert "after:  cpu 0 of" in out
+    assert "faces   given to jiangsu, ready on jiangsu" in out
+    assert "shapes  given to jiangsu, ready on nanjing" in out
+    assert "└── nanjing" in out
+    assert "completed on suqian; its log: six times seven is 42" in out
+    assert "after:  nothing is held on changzhou, jiangsu, nanjing, suqian" in out
     assert (tmp_path / "demo-output" / "astronaut.png").stat().st_size > 10_000
     assert left_behind(tmp_path) == []
 
 
-@pytest.mark.parametrize("moment", ["agent    healthy", "deploy   shapes"])
+@pytest.mark.parametrize("moment", ["agent    nanjing", "cluster  all", "deploy   shapes"])
 def test_interrupted_demo_leaves_nothing(tmp_path: Path, moment: str) -> None:
     process = start(tmp_path)
     assert process.stdout is not None
@@ -69,13 +75,11 @@ def test_kept_demo_stays_until_it_is_told_to_end(tmp_path: Path) -> None:
     process = start(tmp_path, "--keep")
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, out + err
-    pid = int(out.partition("kill ")[2].partition(";")[0])
-    agent = psutil.Process(pid)
+    folder = out.partition("cluster down --dir ")[2].partition(";")[0]
+    down = [sys.executable, "-m", "cnet", "cluster", "down", "--dir", folder]
     try:
-        assert len(left_behind(tmp_path)) > 1
+        assert len(left_behind(tmp_path)) > 4
     finally:
-        agent.terminate()
-        psutil.wait_procs([agent], timeout=30)
-    kept = left_behind(tmp_path)
-    assert len(kept) == 1  # the folder, as said
-    assert kept[0] in out
+        done = subprocess.run(down, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: left_behind(tmp_path) == [folder], what=lambda: str(left_behind(tmp_path)))

@@ -58,6 +58,16 @@ def command(name: str) -> Any:
     return found.commands[name] if isinstance(found, typer.core.TyperGroup) else found
 
 
+def innermost(name: str, arguments: list[str]) -> tuple[Any, list[str]]:
+    """The command that a call reaches, through groups (`cnet node drain`), and what it is given."""
+    found = command(name)
+    while isinstance(found, typer.core.TyperGroup) and arguments[:1]:
+        if arguments[0] not in found.commands:
+            break
+        found, arguments = found.commands[arguments[0]], arguments[1:]
+    return found, arguments
+
+
 def options(of: Any) -> set[str]:
     """The options a command takes, `--help` included."""
     taken = {"--help"}

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import typer.core
 
 from cnet.cli.exit_codes import ExitCode
 from cnet.cli.main import COMMANDS
@@ -46,7 +47,11 @@ def _require_known(words: list[str], page: str) -> str | None:
 
 def _require_options(name: str, arguments: list[str], page: str) -> None:
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    taken = commands.options(commands.command(name))
+    reached, own = commands.innermost(name, own)
+    assert not own or not isinstance(reached, typer.core.TyperGroup), (
+        f"{page}: cnet {name} has no command {own[0]}"
+    )
+    taken = commands.options(reached)
     for word in own:
         for option in _options_in(word):
             assert option in taken, f"{page}: cnet {name} takes no {option}"

@@ -256,4 +256,3 @@ def _run(*argv: str) -> str:
     if done.returncode != 0:
         raise NetworkError(f"{' '.join(argv)}: {done.stderr.strip() or done.returncode}")
     return done.stdout
-

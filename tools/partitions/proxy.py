@@ -36,7 +36,9 @@ class Weather:
     stalled: Collection[str] = ()
     changed: anyio.Event = field(default_factory=anyio.Event)
 
-    def change(self, delay_s: float = 0.0, jerk: float = 0.0, stalled: Collection[str] = ()) -> None:
+    def change(
+        self, delay_s: float = 0.0, jerk: float = 0.0, stalled: Collection[str] = ()
+    ) -> None:
         """Take other values; those that wait look again."""
         self.delay_s, self.jerk, self.stalled = delay_s, jerk, frozenset(stalled)
         self.changed.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,19 +19,23 @@ from cnet import config
 from cnet._support import clock, log
 from cnet._support.files import FileLock, write_atomic
 from cnet.agent.capacity import detect
+from cnet.agent.tree import Tree
 from cnet.api import create_app
 from cnet.api.context import ApiContext
+from cnet.cluster.hello import Identity
 from cnet.config import Settings
 from cnet.errors import CnetError, ConfigError
 from cnet.executors.catalog import ExecutorContext, load_executors
 from cnet.executors.commands import LogLimits
-from cnet.manager import Journal, Manager
+from cnet.manager import Journal
 from cnet.register import Ledger
 from cnet.supervision import Supervisor
 
 logger = structlog.get_logger(__name__)
 
 MIN_TOKEN_CHARACTERS = 16
+MAX_FRAME_BYTES = 16 * 1024**2
+"""Of a link: the whole view of a large tree comes in one."""
 SHUTDOWN_S = 3
 """Seconds that requests in flight get when the agent goes."""
 
@@ -110,23 +115,39 @@ class Agent:
         logs = LogLimits(
             max_bytes=settings.workload_logs.max_bytes, files=settings.workload_logs.files
         )
-        manager = Manager(
-            node_id=_node_id(settings, journal),
+        identity = _identity(settings, journal, port=listener.getsockname()[1])
+        tree = Tree(settings, identity)
+        manager = tree.manager(
             ledger=Ledger(detect(settings.resources, data_dir)),
             journal=journal,
             executors=load_executors(ExecutorContext(supervisor=supervisor, logs=logs)),
-            keep_ended=settings.agent.keep_ended,
         )
-        context = ApiContext(manager=manager, labels=settings.agent.labels, started_at=clock.now())
-        app = create_app(context, token=token, max_body_bytes=settings.agent.max_body_bytes)
+        context = ApiContext(
+            manager=manager,
+            exchange=tree.exchange,
+            links=tree.links,
+            started_at=clock.now(),
+            base_url=_url(listener),
+        )
+        apps = create_app(
+            context,
+            directory=tree.directory,
+            token=token,
+            max_body_bytes=settings.agent.max_body_bytes,
+        )
+        tree.links.attach(exchange=tree.exchange, app=apps.inner)
         server = _Server(
             uvicorn.Config(
-                app,
+                apps.guarded,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 server_header=False,
                 timeout_graceful_shutdown=SHUTDOWN_S,
+                ws="websockets-sansio",
+                ws_max_size=MAX_FRAME_BYTES,
+                ws_ping_interval=None,
+                ws_per_message_deflate=False,
             )
         )
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -136,6 +157,7 @@ class Agent:
                 async with anyio.create_task_group() as group:
                     await group.start(manager.run, name="manager")
                     await group.start(server.run, listener, name="http")
+                    await group.start(tree.links.run, name="links")
                     self._announce(manager.node_id, listener, url_file)
                     async for number in signals:
                         logger.info("stopping", signal=signal.Signals(number).name)
@@ -154,12 +176,15 @@ class Agent:
             logger.warning("swept", workload_ids=removed)
 
     def _announce(self, node_id: str, listener: socket.socket, url_file: Path | None) -> None:
-        host, port = listener.getsockname()[:2]
-        host = f"[{host}]" if ":" in host else host
-        url = f"http://{host}:{port}"
+        url = _url(listener)
         print(f"cnet agent {node_id} listening on {url}", flush=True)  # noqa: T201
         if url_file is not None:
             write_atomic(url_file, f"{url}\n".encode(), durable=False)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
@@ -208,6 +233,17 @@ def _node_id(settings: Settings, journal: Journal) -> str:
         node_id = f"{socket.gethostname()}-{int(clock.now())}"
         journal.set_meta("node_id", node_id)
     return node_id
+
+
+def _identity(settings: Settings, journal: Journal, *, port: int) -> Identity:
+    """Who this agent is, with one more start counted on its data directory."""
+    instance = journal.meta("instance") or str(uuid.uuid4())
+    incarnation = int(journal.meta("incarnation") or 0) + 1
+    journal.set_meta("instance", instance)
+    journal.set_meta("incarnation", str(incarnation))
+    return Identity(
+        node_id=_node_id(settings, journal), instance=instance, incarnation=incarnation, port=port
+    )
 
 
 def _token(settings: Settings) -> str | None:

@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import cnet
 from cnet.api import errors
 from cnet.api.context import ApiContext
 from cnet.api.guard import Guard
-from cnet.api.routes import events, node, workloads
+from cnet.api.routes import events, node, plan, workloads
+from cnet.api.services.replicas import Directory
+from cnet.api.services.routes import ServiceRoutes
 
+LINK_PATH = "/api/link"
 DESCRIPTION = """\
-Run workloads on this node. Errors are `{"error": <stable word>, "details": <sentence>}`.
+Run workloads on this node and on those it is linked to. Errors are
+`{"error": <stable word>, "details": <sentence>}`.
 
 Beyond loopback every request but `/api/health` carries `Authorization: Bearer <token>`.
 """
 
 
-def create_app(context: ApiContext, *, token: str | None, max_body_bytes: int) -> ASGIApp:
+@dataclass(frozen=True, slots=True)
+class Applications:
+    """The same routes for two kinds of callers."""
+
+    guarded: ASGIApp
+    """for whoever connects"""
+    inner: ASGIApp
+    """for requests that come over links, which are authenticated themselves"""
+
+
+def create_app(
+    context: ApiContext, *, directory: Directory, token: str | None, max_body_bytes: int
+) -> Applications:
     """The routes behind the guard; `token` None means loopback rules (docs/adr/0005)."""
     app = FastAPI(
         title="CNET agent", version=cnet.__version__, description=DESCRIPTION, redoc_url=None
     )
     app.state.context = context
-    for module in (workloads, node, events):
+    for module in (workloads, plan, node, events):
         app.include_router(module.router)
     errors.install(app)
-    return Guard(app, token=token, max_body_bytes=max_body_bytes)
+    inner = ServiceRoutes(app, directory=directory, carrier=context.links)
+
+    async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and scope["path"] == LINK_PATH:
+            await context.links.accept(scope, receive, send)
+        else:
+            await inner(scope, receive, send)
+
+    return Applications(Guard(entrance, token=token, max_body_bytes=max_body_bytes), inner)

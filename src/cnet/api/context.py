@@ -8,6 +8,8 @@ from typing import Annotated
 import anyio
 from fastapi import Depends, Request
 
+from cnet.cluster.exchange import Exchange
+from cnet.cluster.links import Links
 from cnet.manager import Manager
 
 
@@ -16,8 +18,11 @@ class ApiContext:
     """One agent as its HTTP edge sees it."""
 
     manager: Manager
-    labels: dict[str, str]
+    exchange: Exchange
+    links: Links
     started_at: float
+    base_url: str = ""
+    """where this agent answers, for endpoints that lead by way of it"""
     closing: anyio.Event = field(default_factory=anyio.Event)
     """Set when the agent goes: streams end by themselves."""
 

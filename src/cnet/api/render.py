@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from cnet._support.clock import rfc3339
 from cnet.manager import Manager, Workload
@@ -14,8 +15,12 @@ SECRET_FIELDS = frozenset({"secret_env"})
 SECRET = "***"  # noqa: S105  what is shown in the place of a secret
 
 
-def workload(item: Workload, node_id: str) -> dict[str, Any]:
-    """The workload object; what does not apply to it is absent, as clients of the seeds expect."""
+def workload(item: Workload, node_id: str, *, base_url: str = "") -> dict[str, Any]:
+    """The workload object; what does not apply to it is absent, as clients of the seeds expect.
+
+    `node_id` and `base_url` are of the agent that answers: a service on another node has an
+    endpoint by way of it.
+    """
     spec, status = item.spec, item.status
     config = shown_config(item)
     body: dict[str, Any] = {
@@ -31,7 +36,8 @@ def workload(item: Workload, node_id: str) -> dict[str, Any]:
         "config": config,
         "metadata": config,
         "labels": spec.labels,
-        "node_id": node_id,
+        "node_id": status.host or node_id,
+        "owner": status.owner or node_id,
         "attempt": status.attempt,
         "restarts": status.restarts,
         "restart": item.restart.model_dump(),
@@ -42,6 +48,9 @@ def workload(item: Workload, node_id: str) -> dict[str, Any]:
     }
     if status.endpoint is not None and not status.is_terminal:
         body["endpoint"] = status.endpoint
+        if status.host is not None:
+            body["endpoint"] = f"{base_url}/services/{quote(spec.name, safe='')}"
+            body["direct_endpoint"] = status.endpoint
         body["service_port"] = status.port
     if status.pid is not None:
         body["process_pid"] = status.pid

@@ -43,12 +43,16 @@ class WorkloadBody(BaseModel):
     config: dict[str, Any]
     metadata: dict[str, Any] = Field(description="the config again, where older clients look")
     labels: dict[str, str]
-    node_id: str
+    node_id: str = Field(description="where it runs, or is asked to run")
+    owner: str = Field(description="the agent that took the request")
     attempt: int = Field(description="number of the present or last run")
     restarts: int = Field(description="runs that the restart policy added")
     limits: dict[str, str] = Field(description="how each limit is enforced")
     gpu_devices: list[int]
     endpoint: str | None = Field(None, description="where a service answers")
+    direct_endpoint: str | None = Field(
+        None, description="where it answers on its own node, when that is another one"
+    )
     process_pid: int | None = None
     pid: int | None = None
     exit_code: int | None = Field(None, description="once ended; -1 when a signal ended it")
@@ -85,6 +89,37 @@ class LogsBody(BaseModel):
 
     logs: list[str]
     count: int
+
+
+class RejectionBody(BaseModel):
+    """A node that does not do."""
+
+    node_id: str
+    reasons: list[str] = Field(description="every constraint that it fails")
+
+
+class PlanBody(BaseModel):
+    """Where a workload would go now."""
+
+    node: str | None = Field(description="the best node; null when it fits nowhere now")
+    candidates: list[str] = Field(description="nodes that fit, best first")
+    rejections: list[RejectionBody]
+    impossible: bool = Field(description="no known node could ever hold it")
+    preempts: str | None = Field(
+        description="the node where workloads of lower priority would be ended for it"
+    )
+
+
+class WhyBody(BaseModel):
+    """Why a workload is where it is."""
+
+    workload_id: str
+    node: str | None = Field(description="where it is; null while it waits")
+    status: Status
+    status_reason: str | None
+    status_detail: str | None
+    candidates: list[str]
+    rejections: list[RejectionBody]
 
 
 class UsageBody(BaseModel):

@@ -73,7 +73,10 @@ class Dialler:
         except UnreachableError as error:
             self._say(error.message)
             return None
-        outcome = await self._talk(socket, self._target)
+        try:
+            outcome = await self._talk(socket, self._target)
+        finally:
+            socket.abort()
         if outcome.lasted_s is not None:
             self._said = None
             if outcome.lasted_s >= self._settings.retry_max_s:
@@ -94,4 +97,4 @@ class Dialler:
         """Log a failure once, not with every repetition."""
         if details != self._said:
             self._said = details
-            log.warning("link_failed", role=self._target.role, details=details)
+            log.warning("dial_failed", role=self._target.role, details=details)

@@ -1,13 +1,14 @@
-"""The three steps by which an open WebSocket becomes a link; the rules are in `cnet.cluster.hello`."""
+"""The three steps by which an open WebSocket becomes a link; `cnet.cluster.hello` has the rules."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import anyio
+from msgspec.structs import replace
 
 from cnet.cluster import wire
 from cnet.cluster.hello import (
@@ -69,12 +70,11 @@ class Handshakes:
                 being_called=self._callers[answer.node_id] > 0,
             )
             if refused is not None:
-                await _refuse(socket, refused, answer)
+                await self._refuse(socket, refused, answer)
             if answer.role != role:
                 raise HandshakeError(f"{answer.node_id} answers as {answer.role}, not {role}")
             await _send(socket, Seen(address="" if socket.secure else _address(socket)))
             return answer
-        raise _late()
 
     async def answer(self, socket: Socket) -> tuple[Hello, Seen]:
         """Let another agent introduce itself; what it says, and where it has reached this one.
@@ -85,7 +85,7 @@ class Handshakes:
             caller = await _expect(socket, Hello)
             refused = stranger(self._own, caller) or self._refuse_call(caller)
             if refused is not None:
-                await _refuse(socket, refused, caller)
+                await self._refuse(socket, refused, caller)
             if caller.role == "parent":
                 raise HandshakeError(f"{caller.node_id} calls as parent; allowed: child, peer")
             with self._called_by(caller.node_id):
@@ -93,12 +93,15 @@ class Handshakes:
                 await _send(socket, hello(self._own, counterpart(caller.role), seen=seen))
                 confirmed = await _expect(socket, Seen)
             if (refused := self._refuse_call(caller)) is not None:  # another link may be up by now
-                await _refuse(socket, refused, caller)
+                await self._refuse(socket, refused, caller)
             return caller, confirmed
-        raise _late()
 
     def _refuse_call(self, caller: Hello) -> Refused | None:
         return refuse_call(self._own, caller, self._held(caller.node_id))
+
+    async def _refuse(self, socket: Socket, refused: Refused, other: Hello) -> NoReturn:
+        await _send(socket, replace(refused, node_id=self._own.node_id))
+        raise HandshakeError(refused.details, why=refused.why, node_id=other.node_id)
 
     @contextmanager
     def _called_by(self, node_id: str) -> Iterator[None]:
@@ -114,16 +117,14 @@ class Handshakes:
 @contextmanager
 def _bounded() -> Iterator[None]:
     try:
-        with anyio.move_on_after(HELLO_S):
+        with anyio.fail_after(HELLO_S):
             yield
+    except TimeoutError:
+        raise HandshakeError(f"no hello within {HELLO_S:g} s") from None
     except SocketClosedError as error:
         raise HandshakeError(str(error)) from None
     except MalformedError as error:
         raise HandshakeError(error.message) from None
-
-
-def _late() -> HandshakeError:
-    return HandshakeError(f"no hello within {HELLO_S:g} s")
 
 
 async def _send(socket: Socket, message: Hello | Seen | Refused) -> None:
@@ -131,16 +132,10 @@ async def _send(socket: Socket, message: Hello | Seen | Refused) -> None:
         await socket.send(part)
 
 
-async def _refuse(socket: Socket, refused: Refused, other: Hello) -> None:
-    """Say so. Raises HandshakeError, always."""
-    await _send(socket, refused)
-    raise HandshakeError(refused.details, why=refused.why, node_id=other.node_id)
-
-
 async def _expect(socket: Socket, kind: type[Expected]) -> Expected:
     received = wire.Assembler().feed(await socket.receive())
     if isinstance(received, Refused):
-        raise HandshakeError(received.details, why=received.why)
+        raise HandshakeError(received.details, why=received.why, node_id=received.node_id)
     if not isinstance(received, kind):
         raise HandshakeError(f"message: {kind.__name__.lower()} is expected here")
     return received

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Literal
@@ -67,6 +68,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag_field="frame"):
 
     why: Why
     details: str
+    node_id: str = ""
+    """the agent that refuses"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +186,7 @@ def counterpart(role: LinkRole) -> LinkRole:
     return {"parent": "child", "child": "parent", "peer": "peer"}[role]  # type: ignore[return-value]
 
 
+@cache
 def host_mark() -> str:
     """Equal for processes that share a kernel and a network namespace, hence loopback addresses."""
     try:

@@ -5,8 +5,7 @@ One WebSocket per pair. The child dials its parent, peers dial each other and ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import anyio
@@ -15,24 +14,12 @@ from anyio.abc import TaskGroup, TaskStatus
 from starlette.types import ASGIApp, Receive, Scope, Send
 from websockets.frames import CloseCode
 
-from cnet.cluster import requests, wire
+from cnet.cluster import requests
 from cnet.cluster.addresses import Addresses
 from cnet.cluster.dialler import Dialler, Outcome, Target
 from cnet.cluster.frames import MAX_HOPS, Frame
-from cnet.cluster.hello import (
-    Hello,
-    Identity,
-    Refused,
-    Seen,
-    counterpart,
-    hello,
-    host_mark,
-    join_address,
-    plain_ip,
-    refuse_answer,
-    refuse_call,
-    stranger,
-)
+from cnet.cluster.handshake import HandshakeError, Handshakes
+from cnet.cluster.hello import Hello, Identity, host_mark, join_address, split_address
 from cnet.cluster.link import Link, Spreads
 from cnet.cluster.sockets import (
     AcceptedSocket,
@@ -44,13 +31,11 @@ from cnet.cluster.sockets import (
 from cnet.cluster.streams import Stream
 from cnet.cluster.wire import Open
 from cnet.config import Settings
-from cnet.errors import MalformedError, UnreachableError
+from cnet.errors import UnreachableError
 from cnet.register.view import LinkRole
 
 log = structlog.get_logger(__name__)
 
-HELLO_S = 5.0
-"""Seconds within which the other end must have made itself known."""
 TICK_S = 1.0
 BEATS_PER_PING = 4
 
@@ -274,7 +259,7 @@ class Links:
         return Outcome(lasted_s=anyio.current_time() - started)
 
     async def _hold(self, socket: Socket, other: Hello, *, dialled: bool) -> None:
-        """Let a link be up until it is closed, in place of one to the same agent if there is one."""
+        """Let a link be up until it is closed; it takes the place of one to the same agent."""
         link = Link(
             socket,
             other,
@@ -288,20 +273,34 @@ class Links:
         self._links[peer_id] = link
         if former is not None:
             former.cut("a newer link has taken its place")
-        if self._tasks is None:
-            link.cut(f"{self.node_id} is stopping", code=CloseCode.TRY_AGAIN_LATER)
-        else:
-            log.info("link_up", peer=peer_id, role=link.role, remote=socket.remote[0])
-            self._exchange_port.link_up(peer_id, link.role, wants_all=other.escalate)
+        log.info("link_up", peer=peer_id, role=link.role, remote=socket.remote[0])
+        self._tell_up(link)
         try:
             await link.run()
         finally:
             if self._links.get(peer_id) is link:
                 del self._links[peer_id]
-                if self._tasks is not None:
-                    self._exchange_port.link_down(peer_id)
+                self._tell_down(peer_id)
             link.ended.set()
             log.info("link_down", peer=peer_id, role=link.role, reason=link.reason)
+
+    def _tell_up(self, link: Link) -> None:
+        if self._tasks is None:
+            link.cut(f"{self.node_id} is stopping", code=CloseCode.TRY_AGAIN_LATER)
+            return
+        try:
+            self._exchange_port.link_up(link.peer_id, link.role, wants_all=link.other.escalate)
+        except Exception:
+            log.exception("link_failed", peer=link.peer_id)
+            link.cut("an error of the other agent", code=CloseCode.INTERNAL_ERROR)
+
+    def _tell_down(self, peer_id: str) -> None:
+        if self._tasks is None:
+            return
+        try:
+            self._exchange_port.link_down(peer_id)
+        except Exception:
+            log.exception("link_failed", peer=peer_id)
 
     def _note_address(self, other: Hello, host: str, port: int) -> None:
         """`other` reaches this agent at this IP address and port."""

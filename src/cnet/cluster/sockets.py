@@ -125,8 +125,9 @@ class AcceptedSocket:
         if message["type"] != "websocket.receive":
             self._closed = True
             raise SocketClosedError(message.get("reason") or "the other end closed the connection")
-        text = message.get("text")
-        return text if text is not None else message["bytes"]
+        text: str | None = message.get("text")
+        data: bytes = message.get("bytes") or b""
+        return text if text is not None else data
 
     async def close(self, code: int, reason: str) -> None:
         """As in Socket."""

@@ -110,6 +110,14 @@ class Manager:
         self._keep_ended = keep_ended
         self._tasks: TaskGroup | None = None
         self._news_of_self = False
+        self._labels_set: dict[str, str | None] = {}
+
+    def prepare(self, labels: Mapping[str, str]) -> None:
+        """Take over the configured labels, and what was set at run time before the last end."""
+        self._labels_set = orjson.loads(self.journal.meta("labels") or "{}")
+        labels_now: dict[str, str | None] = {**labels, **self._labels_set}
+        self.own_node.labels = {k: v for k, v in labels_now.items() if v is not None}
+        self.own_node.draining = self.journal.meta("draining") == "yes"
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Take up what the journal knows, then drive workloads until cancelled.
@@ -167,10 +175,11 @@ class Manager:
 
     async def relabel(self, changes: Mapping[str, str | None]) -> None:
         """Set labels of this node, or with None remove them; durable on return."""
-        labels = {**self.own_node.labels, **{k: v for k, v in changes.items() if v is not None}}
-        self.own_node.labels = {k: v for k, v in labels.items() if changes.get(k, v) is not None}
+        labels = {**self.own_node.labels, **changes}
+        self.own_node.labels = {key: value for key, value in labels.items() if value is not None}
         self.self_changed()
-        await self.journal.put_meta("labels", orjson.dumps(self.own_node.labels).decode())
+        self._labels_set |= changes
+        await self.journal.put_meta("labels", orjson.dumps(self._labels_set).decode())
 
     # --- what users ask ------------------------------------------------------------------------
 

@@ -17,8 +17,9 @@ from cnet.scheduler.scorers import RULES, Ranking
 _FEW = 32
 """So many nodes are looked at one by one."""
 
-_KEPT_ORDERS = 16
-"""Orders kept for specs with terms or labels, the longest unused dropped first."""
+_KEPT_ORDERS = 64
+_KEPT_NODES = 200_000
+"""Orders kept for specs with terms or labels, and nodes in all of them; some 400 bytes each."""
 
 _Label = tuple[str, str, str]
 """("node" or "workload", key, value or `*`)."""
@@ -162,7 +163,8 @@ class NodeIndex:
             order = self._special.get(name) or self._new_order(ranking)
             self._special[name] = order
             self._special.move_to_end(name)
-            if len(self._special) > _KEPT_ORDERS:
+            kept = min(_KEPT_ORDERS, _KEPT_NODES // len(self._nodes)) if self._nodes else 0
+            while len(self._special) > max(1, kept):
                 self._special.popitem(last=False)
         order.refresh(self._nodes)
         return order

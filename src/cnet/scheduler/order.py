@@ -52,7 +52,7 @@ class Shelf:
             self._most[at : at + 1] = _most(rooms[:half]), _most(rooms[half:])
             self._last[at : at + 1] = keys[half - 1], keys[-1]
         else:
-            self._most[at] = _most((self._most[at], room))
+            self._most[at] = _more(self._most[at], room)
             self._last[at] = keys[-1]
 
     def remove(self, key: Key) -> None:
@@ -66,8 +66,7 @@ class Shelf:
             del self._keys[at], self._rooms[at], self._most[at], self._last[at]
             return
         self._last[at] = keys[-1]
-        most = self._most[at]
-        if any(mine == all_ for mine, all_ in zip(room, most, strict=True)):
+        if _reaches(room, self._most[at]):
             self._most[at] = _most(rooms)
 
     def first(
@@ -105,6 +104,7 @@ class Order:
 
     def __init__(self, ranking: Ranking) -> None:
         self._ranking = ranking
+        self._is_plain = ranking.is_plain
         self._prefers = ranking.prefers
         self._shelves: dict[tuple[tuple[str, ...], SizeClass], Shelf] = {}
         self._places: dict[str, tuple[tuple[tuple[str, ...], SizeClass], Key, Room]] = {}
@@ -137,7 +137,11 @@ class Order:
 
     def _replace(self, node_id: str, node: KnownNode | None) -> None:
         place = None
-        if node is not None and _may_be_given_work(node) and self._ranking.admits(node.state):
+        if (
+            node is not None
+            and _may_be_given_work(node)
+            and (self._is_plain or self._ranking.admits(node.state))
+        ):
             group = (node.state.kinds, self._ranking.size(node))
             place = (group, self._ranking.key(node, _NOTHING), _room(node))
         before = self._places.get(node_id)
@@ -169,6 +173,19 @@ def _room(node: KnownNode) -> Room:
         min(available.memory, capacity.memory),
         min(available.storage, capacity.storage),
     )
+
+
+def _more(one: Room, other: Room) -> Room:
+    return (
+        max(one[0], other[0]),
+        max(one[1], other[1]),
+        max(one[2], other[2]),
+        max(one[3], other[3]),
+    )
+
+
+def _reaches(room: Room, most: Room) -> bool:
+    return room[0] == most[0] or room[1] == most[1] or room[2] == most[2] or room[3] == most[3]
 
 
 def _most(rooms: Collection[Room]) -> Room:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 from cnet.model.node import KnownNode, NodeState, NodeType
@@ -47,7 +48,12 @@ def size_class(capacity: Resources) -> SizeClass:
     of them whatever the machines say, and within one of them the order of nodes by what is left
     over is the same for every workload.
     """
-    return (_round_up(capacity.cpu), _round_up(capacity.memory))
+    return _size_class(capacity.cpu, capacity.memory)
+
+
+@lru_cache(maxsize=16_384)
+def _size_class(cpu: int, memory: int) -> SizeClass:
+    return (_round_up(cpu), _round_up(memory))
 
 
 def _round_up(amount: int) -> int:
@@ -121,7 +127,7 @@ class Ranking:
 
     def key(self, node: KnownNode, wanted: Resources) -> Key:
         """The place of the node for a workload that asks for `wanted`."""
-        state, rule = node.state, self.rule
+        state, rule = node.state, RULES[self.strategy]
         leftover = crowd = 0
         if rule.leftover:
             size = size_class(state.capacity)

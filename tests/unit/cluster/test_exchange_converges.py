@@ -21,9 +21,8 @@ def topologies(draw: st.DrawFn) -> Network:
         parent = draw(st.none() | st.sampled_from(names[:index])) if index else None
         if parent is not None:
             edges.append(Edge(name, parent))
-        for other in names[:index]:
-            if other != parent and draw(st.integers(0, 3)) == 0:
-                edges.append(Edge(name, other, peers=True))
+        others = draw(st.frozensets(st.sampled_from(names[:index]))) if index else frozenset()
+        edges.extend(Edge(name, other, peers=True) for other in sorted(others - {parent}))
     chosen = st.frozensets(st.sampled_from(names))
     return Network(
         edges,

@@ -75,9 +75,11 @@ def test_a_node_names_every_reason() -> None:
             workload_labels={"app=web": 2, "app=db": 1},
         ),
     ) == [
-        "suqian: unreachable for 42 s, draining, no executor for container, "
-        "label gpu=a100 missing, label zone=* missing, has 2 workloads with app=web "
-        "(anti-affinity), memory 1.5 GiB short, too small: gpu 1 device short"
+        (
+            "suqian: unreachable for 42 s, draining, no executor for container, "
+            "label gpu=a100 missing, label zone=* missing, has 2 workloads with app=web "
+            "(anti-affinity), memory 1.5 GiB short, too small: gpu 1 device short"
+        )
     ]
 
 

@@ -45,7 +45,7 @@ async def stats(context: Context) -> Response:
 @router.get("/nodes", responses={200: {"model": schemas.NodesBody}, **schemas.errors()})
 async def nodes(context: Context) -> Response:
     """Every node known here: this one."""
-    here = {**_local(context), "parent_id": None, "depth": 0, "labels": context.labels}
+    here = {**_local(context), "parent_id": None, "depth": 0, "labels": context.manager.own_node.labels}
     return json_response(
         {
             "node_id": context.manager.node_id,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from itertools import islice
 from typing import Annotated, Any
 
+import anyio
 import anyio.to_thread
 import orjson
 from fastapi import APIRouter, Path, Query, Request
@@ -14,9 +15,10 @@ from starlette.responses import Response, StreamingResponse
 
 from cnet._support.clock import now, rfc3339
 from cnet.api import render, schemas
-from cnet.api.context import Context
+from cnet.api.context import ApiContext, Context
 from cnet.api.errors import json_response
-from cnet.errors import MalformedError, MediaTypeError, SpecError
+from cnet.api.relay import Relayed
+from cnet.errors import MalformedError, MediaTypeError, SpecError, UnreachableError
 from cnet.manager import Manager, Workload
 from cnet.manager.admission import field_error
 from cnet.model.lifecycle import WIRE_STATUSES, Phase, wire_status
@@ -28,10 +30,12 @@ router = APIRouter(prefix="/api/workloads", tags=["workloads"])
 MAX_PAGE = 1_000
 MAX_LOG_BYTES = 8 * 1024 * 1024
 """of one answer with `lines`; a stream has no bound"""
+ON_THE_WAY = frozenset({"delegating", "placing", "restarting"})
+"""Status reasons of pending workloads that are about to change."""
 WorkloadId = Annotated[str, Path(max_length=64, description="id of a workload")]
 Wait = Annotated[bool, Query(description="false: answer as soon as the wish is durable")]
 
-_SUBMIT_BODY = {
+SUBMIT_BODY = {
     "requestBody": {
         "required": True,
         "content": {
@@ -53,7 +57,7 @@ _SUBMIT_BODY = {
     "",
     status_code=201,
     summary="Submit a workload",
-    openapi_extra=_SUBMIT_BODY,
+    openapi_extra=SUBMIT_BODY,
     responses={
         201: {"model": schemas.WorkloadBody},
         200: {"model": schemas.WorkloadBody, "description": "Accepted before under this id"},
@@ -66,15 +70,19 @@ async def submit(request: Request, context: Context, wait: Wait = True) -> Respo
     A process is answered when it runs, a service when it is ready or has failed to become so; one
     for which there is no room now waits as `pending` (`"queue": false` asks for 409 instead).
     """
-    spec = await _parse_spec(request)
+    spec = await parse_spec(request)
     workload, new = await context.manager.submit(spec)
     if wait:
         await workload.until(_settled)
-    body = render.workload(workload, context.manager.node_id)
-    return json_response(body, status=201 if new else 200)
+    return json_response(_shown(context, workload), status=201 if new else 200)
 
 
-async def _parse_spec(request: Request) -> WorkloadSpec:
+def _shown(context: ApiContext, workload: Workload) -> dict[str, Any]:
+    return render.workload(workload, context.manager.node_id, base_url=context.base_url)
+
+
+async def parse_spec(request: Request) -> WorkloadSpec:
+    """The body as a spec. Raises SpecError and its kin."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         given = media_type or "none"
@@ -92,7 +100,39 @@ async def _parse_spec(request: Request) -> WorkloadSpec:
 
 
 def _settled(status: WorkloadStatus) -> bool:
-    return status.phase not in {Phase.STARTING, Phase.STOPPING}
+    """Nothing more is to be expected soon: it runs, has ended, or waits for what may take long."""
+    if status.reason == "node_unreachable":
+        return True
+    return status.phase not in {Phase.STARTING, Phase.STOPPING} and not (
+        status.phase == Phase.PENDING and status.reason in ON_THE_WAY
+    )
+
+
+def _ended(status: WorkloadStatus) -> bool:
+    return status.is_terminal or _is_cut_off(status)
+
+
+def _is_cut_off(status: WorkloadStatus) -> bool:
+    """Its node will be told when it can be reached again; nobody waits for that."""
+    return status.host is not None and status.reason == "node_unreachable"
+
+
+def _carried(context: ApiContext, node_id: str | None) -> Response | None:
+    """The answer of another node; None when it is this one's to answer."""
+    if node_id is None:
+        return None
+    return Relayed(context.links.app_for(node_id))
+
+
+def _to_owner(context: ApiContext, workload: Workload) -> Response | None:
+    """What a user wants of a workload goes by way of the agent that took it, if it can be reached.
+
+    Without it, stopping and restarting is this node's affair; it will hear of that.
+    """
+    owner = workload.status.owner
+    if owner is None or context.exchange.next_hop(owner) is None:
+        return None
+    return _carried(context, owner)
 
 
 @router.get(
@@ -122,7 +162,7 @@ async def list_workloads(
     )
     page = list(islice(matching, limit + 1))
     more = len(page) > limit
-    shown = [render.workload(item, context.manager.node_id) for item in page[:limit]]
+    shown = [_shown(context, item) for item in page[:limit]]
     return json_response(
         {
             "workloads": shown,
@@ -150,57 +190,106 @@ def _after(manager: Manager, cursor: str | None) -> list[Workload]:
 )
 async def get_workload(workload_id: WorkloadId, context: Context) -> Response:
     """How it stands."""
-    workload = context.manager.get(workload_id)
-    return json_response(render.workload(workload, context.manager.node_id))
+    return json_response(_shown(context, context.manager.get(workload_id)))
 
 
 @router.post(
     "/{workload_id}/stop",
     summary="Stop a workload",
-    responses={200: {"model": schemas.StopBody}, **schemas.errors(404, 409, 422, 507)},
+    responses={
+        200: {"model": schemas.StopBody},
+        202: {"model": schemas.StopBody, "description": "Its node cannot be reached now"},
+        **schemas.errors(404, 409, 422, 503, 507),
+    },
 )
 async def stop(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
-    """SIGTERM, then SIGKILL after `stop_grace_s`; answered when all its processes are gone."""
+    """SIGTERM, then SIGKILL after `stop_grace_s`; answered when all its processes are gone.
+
+    The wish is durable: a node that cannot be reached (202) is told when it can.
+    """
+    if (elsewhere := _to_owner(context, context.manager.get(workload_id))) is not None:
+        return elsewhere
     workload = await context.manager.stop(workload_id)
     if wait:
-        await workload.until(lambda status: status.is_terminal)
-    body = render.workload(workload, context.manager.node_id)
-    return json_response({"message": f"workload {workload_id} stopped", "workload": body})
+        await workload.until(_ended)
+    done = not _is_cut_off(workload.status)
+    message = f"workload {workload_id} " + ("stopped" if done else _later(workload, "stops"))
+    body = {"message": message, "workload": _shown(context, workload)}
+    return json_response(body, status=200 if done else 202)
 
 
 @router.post(
     "/{workload_id}/restart",
     summary="Restart a workload",
-    responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404, 409, 422, 507)},
+    responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404, 409, 422, 503, 507)},
 )
 async def restart(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
     """End the present run, if there is one, and start another."""
+    if (elsewhere := _to_owner(context, context.manager.get(workload_id))) is not None:
+        return elsewhere
     workload = await context.manager.restart(workload_id)
     if wait:
         await workload.until(_settled)
-    return json_response(render.workload(workload, context.manager.node_id))
+    return json_response(_shown(context, workload))
 
 
 @router.delete(
     "/{workload_id}",
     summary="Delete a workload",
-    responses={200: {"model": schemas.MessageBody}, **schemas.errors(404, 409, 422, 507)},
+    responses={
+        200: {"model": schemas.MessageBody},
+        202: {"model": schemas.MessageBody, "description": "Its node cannot be reached now"},
+        **schemas.errors(404, 409, 422, 503, 507),
+    },
 )
 async def delete(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
-    """Stop it first if need be, then forget it with its logs."""
+    """Stop it first if need be, then forget it with its logs, wherever it is.
+
+    The wish is durable: a node that cannot be reached (202) is told when it can.
+    """
+    workload = context.manager.get(workload_id)
+    if (elsewhere := _to_owner(context, workload)) is not None:
+        return elsewhere
+    if workload.status.owner is not None:
+        raise UnreachableError(
+            f"{workload_id} belongs to {workload.status.owner}, which cannot be reached now; "
+            "it can be stopped here, and deleted when its owner is back",
+            code="node_unreachable",
+        )
     workload = await context.manager.delete(workload_id)
     if wait:
-        await workload.forgotten.wait()
+        await _until_forgotten(workload)
+    if wait and not workload.forgotten.is_set():
+        message = f"workload {workload_id} {_later(workload, 'is deleted')}"
+        return json_response({"message": message}, status=202)
     return json_response({"message": f"workload {workload_id} deleted"})
+
+
+async def _until_forgotten(workload: Workload) -> None:
+    async def cut_off() -> None:
+        await workload.until(_is_cut_off)
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(cut_off)
+        await workload.forgotten.wait()
+        group.cancel_scope.cancel()
+
+
+def _later(workload: Workload, what: str) -> str:
+    return f"{what} when {workload.status.host} can be reached again"
 
 
 @router.get(
     "/{workload_id}/usage",
     summary="What a run uses now",
-    responses={200: {"model": schemas.UsageBody}, **schemas.errors(404, 409, 422)},
+    responses={200: {"model": schemas.UsageBody}, **schemas.errors(404, 409, 422, 503)},
 )
 async def usage(workload_id: WorkloadId, context: Context) -> Response:
     """CPU seconds and resident memory of all its processes."""
+    host = context.manager.get(workload_id).status.host
+    if (elsewhere := _carried(context, host)) is not None:
+        return elsewhere
     used = await context.manager.usage(workload_id)
     return json_response(
         {
@@ -221,7 +310,7 @@ async def usage(workload_id: WorkloadId, context: Context) -> Response:
             "content": {"text/plain": {"schema": {"type": "string"}}},
             "description": "With `follow`, a text stream that ends when the workload has",
         },
-        **schemas.errors(404, 422),
+        **schemas.errors(404, 422, 503),
     },
 )
 async def logs(
@@ -232,6 +321,8 @@ async def logs(
 ) -> Response:
     """stdout and stderr together, of all runs, as far as rotation has kept them."""
     workload = context.manager.get(workload_id)
+    if (elsewhere := _carried(context, workload.status.host)) is not None:
+        return elsewhere
     keeper = context.manager.keeper_of_logs(workload)
     wanted = _line_count(lines)
     if keeper is None:

@@ -8,6 +8,7 @@ from starlette.types import Scope
 
 from cnet.api.services.connection import Connection
 from cnet.api.services.headers import answer_start, request_head
+from cnet.api.services.pool import ConnectionPool
 from cnet.api.services.streams import AnswerStream, RequestBody
 from cnet.errors import CnetError, MalformedError
 
@@ -16,28 +17,35 @@ class LocalCall:
     """Sends the request and hands on the answer, each while the other is still under way."""
 
     def __init__(
-        self, connection: Connection, scope: Scope, body: RequestBody, answer: AnswerStream
+        self, pool: ConnectionPool, scope: Scope, body: RequestBody, answer: AnswerStream
     ) -> None:
-        self._connection = connection
+        self._pool = pool
         self._scope = scope
         self._body = body
         self._client = answer
+        self._connection: Connection
         self._group: TaskGroup
         self._failure: CnetError | None = None
-        self.sent = False
-        """whether all of the request went out"""
+        self._sent = False
+        self._released = False
 
-    async def run(self, target: bytes, prefix: bytes) -> None:
+    async def run(self, endpoint: str, target: bytes, prefix: bytes, *, fresh: bool) -> None:
         """Carry it; `target` is the path with its query, `prefix` where clients see the service.
 
-        Raises ServiceGoneError when the connection ended before any answer, BadGatewayError when
-        the answer is unusable or breaks off, ClientGoneError, and what reading the body raises.
+        `fresh` asks for a connection that no request was sent on. Raises ServiceGoneError when
+        there was no answer at all, BadGatewayError when it is unusable or breaks off,
+        TransientError when too many requests are under way, ClientGoneError, and what reading the
+        body raises.
         """
-        self._begin(target, prefix)
-        async with anyio.create_task_group() as self._group:
-            self._group.start_soon(self._feed)
-            await self._hand_on()
-            self._group.cancel_scope.cancel()
+        self._connection = await self._pool.acquire(endpoint, fresh=fresh)
+        try:
+            self._begin(target, prefix)
+            async with anyio.create_task_group() as self._group:
+                self._group.start_soon(self._feed)
+                await self._hand_on()
+                self._group.cancel_scope.cancel()
+        finally:
+            self._release(keep=False)
         if self._failure is not None:
             raise self._failure
 
@@ -48,7 +56,7 @@ class LocalCall:
         content = _chunk(body.content) if body.length is None else body.content
         connection.begin(self._scope["method"])
         connection.write(head + content)
-        self.sent = not body.more
+        self._sent = not body.more
 
     async def _feed(self) -> None:
         """Send what of the body is still to come, then watch for the client to leave."""
@@ -75,7 +83,7 @@ class LocalCall:
                     raise MalformedError("body: its length is another than Content-Length says")
                 connection.write(data)
             await connection.drain()
-        self.sent = True
+        self._sent = True
 
     async def _hand_on(self) -> None:
         try:
@@ -84,11 +92,19 @@ class LocalCall:
             more = True
             while more:
                 data, more = await self._connection.read()
+                if not more:  # the client may ask again as soon as it has the answer
+                    self._release(keep=self._sent)
                 await self._client.send(
                     {"type": "http.response.body", "body": data, "more_body": more}
                 )
         except CnetError as error:
             self._end_with(error)
+
+    def _release(self, *, keep: bool) -> None:
+        """Give the connection back, once: the next request may have it by now."""
+        if not self._released:
+            self._released = True
+            self._pool.release(self._connection, keep=keep)
 
     def _end_with(self, error: CnetError) -> None:
         if self._failure is None:

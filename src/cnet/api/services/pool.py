@@ -77,17 +77,16 @@ class ConnectionPool:
         connection.ended.add_done_callback(lambda _: self._forget(connection))
         return connection
 
-    def release(self, connection: Connection, *, sent: bool) -> None:
-        """Give one back after its request; `sent` tells that all of the request went out."""
-        idle = self._idle.setdefault(connection.authority, [])
-        if not (sent and connection.reusable) or len(idle) >= MAX_IDLE_PER_SERVICE:
+    def release(self, connection: Connection, *, keep: bool) -> None:
+        """Give one back after its request; `keep` tells that all of the request went out."""
+        idle = self._idle.get(connection.authority, [])
+        if not (keep and connection.reusable) or len(idle) >= MAX_IDLE_PER_SERVICE:
             connection.close()
-            if not idle:
-                del self._idle[connection.authority]
             return
         loop = asyncio.get_running_loop()
         connection.rest(loop.time())
         idle.append(connection)
+        self._idle[connection.authority] = idle
         if self._sweeper is None:
             self._sweeper = loop.call_later(self._idle_s, self._sweep, loop)
 

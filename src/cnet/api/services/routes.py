@@ -151,22 +151,16 @@ class ServiceRoutes:
                 if replica.endpoint is None:
                     await self._carry(request, replica)
                 else:
-                    await self._ask(request, replica.endpoint, fresh=again)
+                    call = LocalCall(self._pool, request.scope, request.body, request.answer)
+                    await call.run(
+                        replica.endpoint, request.target, request.prefix, fresh=again
+                    )
         except BadGatewayError as error:
             error.message = (
                 f"service {request.name!r}: workload {replica.workload_id} on node "
                 f"{replica.node_id} {error.message}"
             )
             raise
-
-    async def _ask(self, request: _Request, endpoint: str, *, fresh: bool) -> None:
-        """Carry it to a replica on this node."""
-        connection = await self._pool.acquire(endpoint, fresh=fresh)
-        call = LocalCall(connection, request.scope, request.body, request.answer)
-        try:
-            await call.run(request.target, request.prefix)
-        finally:
-            self._pool.release(connection, sent=call.sent)
 
     async def _carry(self, request: _Request, replica: Replica) -> None:
         """Hand it to the agent of another node, whose own routes take it on."""

@@ -25,6 +25,7 @@ from cnet.errors import (
     ExecutionError,
     NotFoundError,
     PortTakenError,
+    TransientError,
     TransitionError,
 )
 
@@ -192,21 +193,27 @@ class LocalCluster:
         return process
 
     def _stop_workloads(self, agents: Sequence[AgentProcess], told: Told) -> None:
+        """Stop what these agents have, and wait for what runs on their nodes."""
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         names = {process.node_id for process in agents}
         asked: set[str] = set()
-        while left := [(process, workload) for process in agents for workload in _unended(process)]:
-            for process, workload in left:
-                owner = workload.get("owner") or process.node_id
-                # The owner decides; asking it spares a message.
-                if workload["id"] not in asked and (owner == process.node_id or owner not in names):
-                    asked.add(workload["id"])
-                    _stop(process, workload)
-                    told(f"stopping {workload['name']}")
+        while True:
+            left: set[str] = set()
+            for process in agents:
+                for workload in _unended(process):
+                    owner = workload.get("owner") or process.node_id
+                    here = owner == process.node_id or owner not in names
+                    # The owner decides; asking it spares a message.
+                    if here and workload["id"] not in asked and _stop(process, workload):
+                        asked.add(workload["id"])
+                        told(f"stopping {workload['name']}")
+                    if (workload.get("node_id") or process.node_id) in names:
+                        left.add(str(workload["name"]))
+            if not left:
+                return
             if time.monotonic() > deadline:
-                shown = sorted({str(workload["name"]) for _, workload in left})
                 raise ExecutionError(
-                    f"not stopped in time: {', '.join(shown)}", code="cluster_failed"
+                    f"not stopped in time: {', '.join(sorted(left))}", code="cluster_failed"
                 )
             time.sleep(processes.POLL_S)
 
@@ -238,12 +245,16 @@ def _unended(process: AgentProcess) -> list[JsonObject]:
         return [workload for workload in client.list() if workload["status"] not in ENDED]
 
 
-def _stop(process: AgentProcess, workload: JsonObject) -> None:
+def _stop(process: AgentProcess, workload: JsonObject) -> bool:
+    """Ask for it; False when it has to be asked for again."""
     with _client(process.url) as client:
         try:
             client.stop(workload["id"], wait=False)
         except (NotFoundError, TransitionError):
-            return  # it has ended meanwhile
+            return True  # it has ended meanwhile
+        except TransientError:
+            return False
+    return True
 
 
 def _standing(process: AgentProcess) -> Standing:
