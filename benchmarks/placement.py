@@ -1,4 +1,4 @@
-"""Placement decisions per second, with the update of the chosen node, by strategy and nodes.
+"""Placement decisions per second of one core, with the update of the node, by strategy and nodes.
 
     python -m benchmarks.placement [--nodes 100 1000 10000] [--decisions 5000] [--rounds 3]
 
@@ -65,7 +65,7 @@ def jobs(dice: random.Random, count: int, *, labelled: bool) -> list[Job]:
 
 
 def machines(dice: random.Random, count: int) -> list[KnownNode]:
-    """One's own node, children and grandchildren, a few peers."""
+    """One's own node, and others one to three links below."""
     made = []
     for number in range(count):
         size = dice.choice(SIZES)
@@ -78,8 +78,10 @@ def machines(dice: random.Random, count: int) -> list[KnownNode]:
             available=capacity,
             kinds=("process", "container", "mlmodel"),
         )
-        node_type, hops = ("local", 0) if number == 0 else ("child", 1 + number % 3)
-        made.append(KnownNode(state=state, node_type=node_type, hops=hops))
+        if number == 0:
+            made.append(KnownNode(state=state, node_type="local"))
+        else:
+            made.append(KnownNode(state=state, node_type="child", hops=1 + number % 3))
     return made
 
 
@@ -128,10 +130,10 @@ class Site:
 
 
 def rate(work: Callable[[], int]) -> float:
-    """Decisions per second of `work`, which returns how many it made."""
-    begun = time.perf_counter()
+    """Decisions per second of CPU time of `work`, which returns how many it made."""
+    begun = time.process_time()
     decided = work()
-    return decided / (time.perf_counter() - begun)
+    return decided / (time.process_time() - begun)
 
 
 def measure(nodes: int, case: str, strategy: Strategy, decisions: int) -> tuple[float, float]:

@@ -28,7 +28,9 @@ from cnet.api.guard import Guard
 from cnet.api.services import ServiceRoutes
 from cnet.errors import UnreachableError
 
-ANSWER = b'{"detections": [' + b", ".join([b'{"class": "person", "bbox": [1, 2, 3, 4]}'] * 5) + b"]}"
+ANSWER = (
+    b'{"detections": [' + b", ".join([b'{"class": "person", "bbox": [1, 2, 3, 4]}'] * 5) + b"]}"
+)
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,11 @@ from pydantic import BaseModel, ValidationError
 
 from cnet._support import clock
 from cnet.errors import ExecutionError
-from cnet.executors.base import Executor, KeepsLogs, Run, ServesEndpoint, Task
+from cnet.executors.base import EnforcesLease, Executor, KeepsLogs, Run, ServesEndpoint, Task
 from cnet.executors.catalog import ExecutorContext
 from cnet.executors.commands import LogLimits
 from cnet.model.workload import WorkloadSpec
-from cnet.supervision import RunExit, Supervisor
+from cnet.supervision import RunExit, Supervisor, lease_now
 
 __all__ = ["ExecutorContract"]
 
@@ -239,6 +239,40 @@ class ExecutorContract:
             assert executor.log_path(one) == executor.log_path(one) != executor.log_path(other)
             assert not executor.log_path(one).exists()
 
+    async def test_a_lease_ends_the_run_unless_it_is_renewed(self, tmp_path: Path) -> None:
+        async with self._agent(tmp_path) as executor:
+            task = self._leased(executor, tmp_path, lease_s=3.0)
+            async with self._ending(executor, task):
+                begun = lease_now()
+                run = await executor.start(task)
+                run.renew(begun + 3.5)
+                run.renew(begun + 0.5)
+                with anyio.fail_after(END_S):
+                    ended = await run.wait()
+                assert lease_now() >= begun + 3.5, "a renewal was not heeded, or shortened it"
+                assert (ended.reason, ended.lost) == ("lease_expired", False)
+
+    async def test_a_lease_ends_the_run_without_the_agent(self, tmp_path: Path) -> None:
+        async with self._agent(tmp_path) as executor:
+            task = self._leased(executor, tmp_path, lease_s=1.0)
+            run = await executor.start(task)
+        with anyio.fail_after(END_S):
+            while run.pid and Path(f"/proc/{run.pid}").exists():  # noqa: ASYNC110  not ours to tell
+                await anyio.sleep(0.01)
+        async with self._agent(tmp_path) as executor:
+            ended = await self._end_of(executor, task)
+            assert (ended.reason, ended.stopped, ended.lost) == ("lease_expired", False, False)
+            await executor.remove(task.workload_id)
+
+    async def test_a_lease_that_is_over_lets_nothing_start(self, tmp_path: Path) -> None:
+        async with self._agent(tmp_path) as executor:
+            task = self._leased(executor, tmp_path, lease_s=-1.0)
+            with pytest.raises(ExecutionError):
+                await executor.start(task)
+            found = await executor.attach(task)
+            assert found is None or isinstance(found, RunExit)
+            await executor.remove(task.workload_id)
+
     async def test_an_endpoint_names_the_port_it_was_given(self, tmp_path: Path) -> None:
         async with self._agent(tmp_path) as executor:
             serving = _serving(executor)
@@ -327,6 +361,12 @@ class ExecutorContract:
             node_id="contract",
             port=port,
         )
+
+    def _leased(self, executor: Executor, folder: Path, *, lease_s: float) -> Task:
+        if not isinstance(executor, EnforcesLease):
+            pytest.skip("enforces no leases")
+        task = self._task(executor, self.long_config(folder))
+        return replace(task, lease_until=lease_now() + lease_s)
 
     async def _prepared(self, executor: Executor, config: dict[str, Any]) -> Task:
         task = self._task(executor, config)

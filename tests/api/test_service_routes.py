@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from cnet.errors import UnreachableError
 from tests.api.upstreams import (
     OK,
     Answer,
+    Front,
     Links,
     Peer,
     Place,
@@ -24,6 +26,7 @@ from tests.api.upstreams import (
     front,
     once,
     running,
+    until,
 )
 
 pytestmark = pytest.mark.anyio
@@ -42,12 +45,6 @@ def refused(answer: Answer, status: int, code: str, says: str) -> None:
     assert bool(answer.all(b"retry-after")) is (status == 503)
 
 
-async def until(condition: Any) -> None:
-    """Let other tasks run until `condition()`; the test's own time limit bounds it."""
-    while not condition():
-        await asyncio.sleep(0)
-
-
 async def standstill(progress: Callable[[], int]) -> None:
     """Until a thousand turns of the event loop, in which all sides run, have changed nothing."""
     turns, seen = 0, progress()
@@ -56,7 +53,7 @@ async def standstill(progress: Callable[[], int]) -> None:
         turns, seen = (turns + 1, seen) if progress() == seen else (0, progress())
 
 
-# --- what is passed on ---------------------------------------------------------------------------
+# --- what is passed on --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -141,7 +138,7 @@ async def test_fields_of_the_connection_and_of_the_agent_stay_here() -> None:
     assert answer.all(b"content-security-policy")[0].startswith(b"sandbox ")
 
 
-# --- answers of every kind -----------------------------------------------------------------------
+# --- answers of every kind ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -151,14 +148,22 @@ async def test_fields_of_the_connection_and_of_the_agent_stay_here() -> None:
         ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200, b"", True),
         ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", True),
         ("GET", b"HTTP/1.1 304 Same\r\nContent-Length: 9\r\n\r\n", 304, b"", True),
-        ("GET", b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 103 Hm\r\nLink: x\r\n\r\n" + OK, 200, b"ok", True),
+        (
+            "GET",
+            b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 103 Hm\r\nLink: x\r\n\r\n" + OK,
+            200,
+            b"ok",
+            True,
+        ),
         ("GET", OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), 200, b"ok", False),
         ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b"", True),
         ("GET", b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok", False),
         (
             "GET",
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n"
-            b"1;x=y\r\no\r\n1\r\nk\r\n0\r\nT: 1\r\n\r\n",
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n"
+                b"1;x=y\r\no\r\n1\r\nk\r\n0\r\nT: 1\r\n\r\n"
+            ),
             200,
             b"ok",
             True,
@@ -236,7 +241,7 @@ async def test_an_answer_that_breaks_off_is_seen_to_break_off() -> None:
             assert (answer.status, answer.body, answer.whole) == (200, b"half", False)
 
 
-# --- streams ---------------------------------------------------------------------------------------
+# --- streams ------------------------------------------------------------------------------------
 
 
 async def test_events_arrive_one_by_one_and_end_with_the_client() -> None:
@@ -389,7 +394,9 @@ async def test_the_agents_bound_on_bodies_of_services() -> None:
         refused(told, 413, "too_large", "200000")
         chunked = b"186a0\r\n" + b"x" * 100_000 + b"\r\n"
         body = chunked * 3 + b"0\r\n\r\n"
-        untold = await agent.ask("POST", "/services/faces/", "Transfer-Encoding: chunked", body=body)
+        untold = await agent.ask(
+            "POST", "/services/faces/", "Transfer-Encoding: chunked", body=body
+        )
         refused(untold, 413, "too_large", "200000")
         assert (await agent.ask("POST", "/api/x", body=b"x" * 1025)).status == 413
 
@@ -406,7 +413,7 @@ async def test_a_client_that_asks_before_it_sends() -> None:
     assert b"expect" not in fields_of(upstream.heads[0])
 
 
-# --- which replica ---------------------------------------------------------------------------------
+# --- which replica ------------------------------------------------------------------------------
 
 
 async def test_the_replica_with_the_fewest_requests_is_asked() -> None:
@@ -453,7 +460,7 @@ async def test_a_service_without_a_ready_replica_says_why() -> None:
         refused(await agent.ask("GET", "/services/late/"), 503, "unavailable", "no_capacity")
 
 
-# --- connections, and second tries -----------------------------------------------------------------
+# --- connections, and second tries --------------------------------------------------------------
 
 
 async def test_connections_are_kept_and_closed_when_idle() -> None:
@@ -560,7 +567,7 @@ async def test_connections_are_bounded() -> None:
         assert all(ask.result().body == b"ok" for ask in asks)
 
 
-# --- other nodes ------------------------------------------------------------------------------------
+# --- other nodes --------------------------------------------------------------------------------
 
 
 async def test_a_replica_of_another_node_is_asked_through_its_agent() -> None:
@@ -646,6 +653,59 @@ async def test_a_client_that_leaves_is_told_to_the_other_node() -> None:
         client.close()
         await left.wait()
         await until(lambda: not agent.routes.outstanding)
+
+
+# --- all at once ---------------------------------------------------------------------------------
+
+
+async def test_nothing_is_left_of_a_thousand_rude_requests(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Clients that leave and services that hang up or answer early, at any point."""
+    dice = random.Random(4711)
+    reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n2\r\n!!\r\n0\r\n\r\n"
+
+    async def rude_service(peer: Peer) -> None:
+        while True:
+            patient = dice.random() < 0.8
+            if patient:
+                await peer.request()
+            for _ in range(dice.randrange(5)):
+                await asyncio.sleep(0)
+            end = len(reply) if dice.random() < 0.6 else dice.randrange(len(reply))
+            for at in range(0, end, 30):
+                await peer.say(reply[at : min(at + 30, end)])
+            if not patient or end < len(reply) or dice.random() < 0.2:
+                return
+
+    async def rude_client(agent: Front) -> None:
+        client = await agent.connect()
+        method = dice.choice(["GET", "POST", "PUT"])
+        size = dice.choice([0, 10, 70_000])
+        told = size + (dice.random() < 0.1)
+        await client.send(method, "/services/faces/", f"Content-Length: {told}", body=b"x" * size)
+        if dice.random() < 0.3:
+            for _ in range(dice.randrange(30)):
+                await asyncio.sleep(0)
+        elif told == size:
+            statuses.append((await client.answer(method)).status)
+        client.close()
+
+    statuses: list[int] = []
+    first, second = Upstream(rude_service), Upstream(rude_service)
+    async with running(first, second):
+        places = [Place("w1", first.endpoint), Place("w2", second.endpoint)]
+        async with front(Services({"faces": places}), max_connections=40) as agent:
+            for _ in range(50):
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(20):
+                        group.create_task(rude_client(agent))
+            await until(lambda: not agent.routes.outstanding)
+            agent.routes.close()
+            await until(lambda: agent.pool.size == 0)
+    assert set(statuses) <= {200, 502} and statuses.count(200) > 300
+    said = {record.getMessage() for record in caplog.records}
+    assert said <= {"ASGI callable returned without completing response."}
 
 
 def test_the_bound_on_memory_is_what_the_documents_say() -> None:

@@ -73,10 +73,10 @@ class Peer:
         self.heads.append(head)
         fields = fields_of(head)
         if fields.get(b"transfer-encoding") == b"chunked":
-            body = b""
+            chunks = []
             while chunk := await self.chunk():
-                body += chunk
-            return head, body
+                chunks.append(chunk)
+            return head, b"".join(chunks)
         return head, await self.reader.readexactly(int(fields.get(b"content-length", b"0")))
 
     async def chunk(self) -> bytes:
@@ -153,6 +153,12 @@ def fields_of(head: bytes) -> dict[bytes, bytes]:
     return {name.lower(): value for name, value in (line.split(b": ", 1) for line in lines)}
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Let other tasks run until `condition()`; the test's own time limit bounds it."""
+    while not condition():  # noqa: ASYNC110  conditions of several objects, none with an event
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def running(*upstreams: Upstream) -> AsyncIterator[None]:
     """Let them listen."""
@@ -224,8 +230,7 @@ async def front(
         routes.close()
         for connection in list(state.connections):
             connection.transport.abort()
-        while state.tasks:
-            await asyncio.sleep(0)
+        await until(lambda: not state.tasks)
 
 
 @dataclass
@@ -234,8 +239,12 @@ class Answer:
 
     status: int = 0
     fields: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: bytes = b""
+    pieces: list[bytes] = field(default_factory=list)
     whole: bool = False
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.pieces)
 
     def all(self, name: bytes) -> list[bytes]:
         return [value for each, value in self.fields if each.lower() == name]
@@ -244,7 +253,7 @@ class Answer:
         self.fields.append((name, value))
 
     def on_body(self, body: bytes) -> None:
-        self.body += body
+        self.pieces.append(body)
 
     def on_message_complete(self) -> None:
         self.whole = True

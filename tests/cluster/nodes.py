@@ -26,7 +26,7 @@ from cnet.model.node import NodeState
 from cnet.model.resources import Resources
 
 PING_S = 0.1
-PATIENCE_S = 10.0
+PATIENCE_S = 5.0
 
 
 async def until(condition: Callable[[], Any], *, within_s: float = PATIENCE_S) -> None:
@@ -104,6 +104,7 @@ class Node:
                 self._outer,
                 log_config=None,
                 access_log=False,
+                interface="asgi3",
                 lifespan="off",
                 ws="websockets-sansio",
                 ws_max_size=MAX_MESSAGE,

@@ -1,4 +1,4 @@
-"""`python -m tools.partitions`: exit code 0 when every invariant held, 1 with the story when not."""
+"""`python -m tools.partitions`: exit code 0 when every invariant held, 1 when not."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tools.chaos.agent import UnansweredError
@@ -150,12 +151,13 @@ class Campaign:
                     "crash", f"{member.name} did not end well:\n{member.log[-3000:]}"
                 )
         for name in self.world.members:
-            empty = until(
-                lambda name=name: not self.world.network.processes(name), timeout_s=EMPTY_WITHIN_S
-            )
+            empty = until(partial(self._is_empty, name), timeout_s=EMPTY_WITHIN_S)
             if not empty:
                 pids = self.world.network.processes(name)
                 raise InvariantError("left_over", f"processes on {name}: {pids}")
+
+    def _is_empty(self, name: str) -> bool:
+        return not self.world.network.processes(name)
 
 
 def candidates(topology: Topology) -> dict[str, frozenset[str]]:

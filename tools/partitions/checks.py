@@ -50,8 +50,6 @@ class Checker:
         self._candidates = {name: frozenset(nodes) for name, nodes in candidates.items()}
         self._places = {world.network.inode(name): name for name in world.members}
         self.checks = 0
-        self.moves = 0
-        """runs of rescheduled workloads beyond their first"""
 
     def check(self) -> float:
         """Wait until everything is as it must be; the seconds that took. Raises InvariantError."""
@@ -240,11 +238,6 @@ class Checker:
             subject.wishes = {model.STOPPED if stopped else model.RUNNING}
             subject.acknowledged = True
             self._model.tell(subject, f"checked: {_words(item)}")
-        self.moves = sum(
-            max(0, len(runs) - subject.starts)
-            for key, runs in seen.runs.items()
-            if (subject := self._model.find(key)) is not None
-        )
 
     def _told(self, runs: Iterable[Run]) -> str:
         return "; ".join(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from tools.chaos.agent import UnansweredError
 from tools.chaos.clients import Gate
@@ -34,7 +34,7 @@ class Client(threading.Thread):
     def __init__(
         self,
         members: Mapping[str, Member],
-        candidates: Mapping[str, Sequence[str]],
+        candidates: Mapping[str, Collection[str]],
         model_: Model,
         gate: Gate,
         evidence: Evidence,

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from tools.partitions.topology import Edge, Topology
@@ -89,8 +90,8 @@ class Storm:
             mend = self._break(fault)
             heapq.heappush(due, (fault.at + fault.lasts, next(order), mend))
 
-        for fault in faults:
-            heapq.heappush(due, (fault.at, next(order), lambda fault=fault: start(fault)))
+        due += [(fault.at, next(order), partial(start, fault)) for fault in faults]
+        heapq.heapify(due)
         while due:
             at, _, act = heapq.heappop(due)
             time.sleep(max(0.0, began + at - time.monotonic()))
@@ -110,9 +111,8 @@ class Storm:
                 return lambda: world.network.set_link(fault.host, up=True)
             case "stall":
                 proxy = world.proxies[fault.edge]
-                proxy.set_weather(
-                    stalled=("up",) if fault.towards == fault.edge.acceptor else ("down",)
-                )
+                up = fault.towards == fault.edge.acceptor
+                proxy.set_weather(stalled=["up" if up else "down"])
                 return proxy.set_weather
             case "slow":
                 proxy = world.proxies[fault.edge]

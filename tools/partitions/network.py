@@ -157,7 +157,7 @@ class Network:
 
     @contextmanager
     def _entered(self, host: str) -> Iterator[None]:
-        """The calling thread is on the host inside the `with`; sockets stay where they were made."""
+        """The calling thread is on the host meanwhile; sockets stay where they were made."""
         own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         try:
             there = os.open(reaper.NAMED / self._names[host], os.O_RDONLY)

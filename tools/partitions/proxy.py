@@ -3,8 +3,8 @@
     python -m tools.partitions.proxy ADDRESS PORT TARGET-ADDRESS TARGET-PORT
 
 Connections arrive at ADDRESS:PORT and leave from ADDRESS. One JSON object a line on stdin changes
-the weather: `{"delay_s": 0.2, "jerk": 0.1, "stalled": ["up", "down"]}`; what is absent is calm. Ends with
-stdin. It stands in for netem, which not every kernel has.
+the weather: `{"delay_s": 0.2, "jerk": 0.1, "stalled": ["up", "down"]}`; what is absent is calm. It
+ends with stdin, and it stands in for netem, which not every kernel has.
 """
 
 from __future__ import annotations

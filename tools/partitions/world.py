@@ -149,8 +149,13 @@ class World:
 
     def isolate(self, name: str) -> Callable[[], None]:
         """Lose what passes any link of an agent."""
-        undo = [self.cut(edge) for edge in self.topology.edges_of(name)]
-        return lambda: [one() for one in undo] and None
+        each = [self.cut(edge) for edge in self.topology.edges_of(name)]
+
+        def undo() -> None:
+            for one in each:
+                one()
+
+        return undo
 
     def heal(self) -> None:
         """Every link works."""

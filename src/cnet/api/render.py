@@ -9,6 +9,7 @@ from cnet._support.clock import rfc3339
 from cnet.manager import Manager, Workload
 from cnet.model.events import AgentEvent
 from cnet.model.lifecycle import wire_status
+from cnet.model.node import KnownNode
 from cnet.model.resources import Resources
 
 SECRET_FIELDS = frozenset({"secret_env"})
@@ -78,16 +79,50 @@ def shown_config(item: Workload) -> dict[str, Any]:
     return config
 
 
-def node(manager: Manager, *, updated_at: float, metadata: dict[str, str]) -> dict[str, Any]:
-    """NodeResources of this very node."""
+def own_node(manager: Manager, *, updated_at: float) -> dict[str, Any]:
+    """NodeResources of the agent's own node, as its ledger stands now."""
+    own = manager.own_node
     return {
         "node_id": manager.node_id,
         "node_type": "local",
         **totals(manager),
         "last_updated": rfc3339(updated_at),
-        "status": "active",
+        "status": "draining" if own.draining else "active",
         "address": "",
-        "metadata": metadata,
+        "metadata": {},
+        "parent_id": own.parent_id,
+        "depth": 0,
+        "labels": own.labels,
+        "kinds": sorted(manager.executors),
+        "peers": list(own.peers),
+        "hops": 0,
+        "via": None,
+        "workloads": len(manager.ledger),
+    }
+
+
+def known_node(node: KnownNode, *, depth: int, updated_at: float) -> dict[str, Any]:
+    """Another node as its agent has last described it."""
+    state = node.state
+    used = state.capacity.minus_floor(state.available)
+    return {
+        "node_id": state.node_id,
+        "node_type": node.node_type,
+        "total": state.capacity.to_wire(),
+        "available": state.available.to_wire(),
+        "used": used.to_wire(),
+        "last_updated": rfc3339(updated_at),
+        "status": node.status,
+        "address": state.address,
+        "metadata": {} if node.linked else state.labels,
+        "parent_id": state.parent_id,
+        "depth": depth,
+        "labels": state.labels,
+        "kinds": list(state.kinds),
+        "peers": list(state.peers),
+        "hops": node.hops,
+        "via": node.via,
+        "workloads": state.workloads,
     }
 
 

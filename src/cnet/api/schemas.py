@@ -132,19 +132,48 @@ class UsageBody(BaseModel):
 
 
 class NodeBody(BaseModel):
-    """A node and its room."""
-
-    model_config = ConfigDict(extra="allow")
+    """A node and its room, as its agent has last described it."""
 
     node_id: str
-    node_type: Literal["local", "child", "peer", "parent"]
+    node_type: Literal["local", "child", "peer", "parent"] = Field(
+        description="child: anything below; parent: anything reached by way of the parent"
+    )
     total: ResourcesBody
     available: ResourcesBody
     used: ResourcesBody
     last_updated: str
     status: Literal["active", "unreachable", "draining"]
-    address: str
+    address: str = Field(description="`host:port`; empty for the own node and where not known")
     metadata: dict[str, str]
+    parent_id: str | None
+    depth: int = Field(description="levels below the own node; 0 for what is not below it")
+    labels: dict[str, str]
+    kinds: list[str] = Field(description="kinds of workload it can run")
+    peers: list[str]
+    hops: int = Field(description="links to cross from here")
+    via: str | None = Field(description="the linked agent through which it is reached")
+    workloads: int = Field(description="how many hold room there")
+
+
+class ChangedNodeBody(BaseModel):
+    """That a node was changed, and how it stands now."""
+
+    message: str
+    node: NodeBody
+
+
+class NodeAddress(BaseModel):
+    """Where an agent answers."""
+
+    node_id: str
+    address: str
+
+
+class RegisteredBody(BaseModel):
+    """That a node is registered, and with whom."""
+
+    message: str
+    parent_node: NodeAddress
 
 
 class ResourcesAnswer(BaseModel):
@@ -172,15 +201,16 @@ class StatsBody(BaseModel):
 
 
 class NodesBody(BaseModel):
-    """Every node known here."""
+    """A page of the nodes known here: the own one, then the others by name."""
 
     node_id: str
     nodes: list[NodeBody]
-    count: int
+    count: int = Field(description="of this page")
+    next_cursor: str | None = Field(description="null at the end")
     parent: NodeBody | None
-    children: list[NodeBody]
-    peers: list[NodeBody]
-    total: int
+    children: list[NodeBody] = Field(description="linked or registered below this node")
+    peers: list[NodeBody] = Field(description="linked or registered beside this node")
+    total: int = Field(description="of all pages")
 
 
 class HealthBody(BaseModel):

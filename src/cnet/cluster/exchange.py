@@ -17,13 +17,14 @@ empty update that an idle link sends every few seconds, and makes the receiver a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from cnet.cluster.frames import MAX_HOPS, Advert, Frame, Post, Resync, Update
 from cnet.errors import MalformedError
 from cnet.model.node import NodeState
+from cnet.model.resources import Resources
 from cnet.register.view import Heard, LinkRole, View
 
 MAX_ADVERTS = 200
@@ -177,6 +178,50 @@ class Exchange:
         adverts, gone = self._news(link, names)
         if full or adverts or gone:
             self._send(link, full, adverts, gone)
+
+    def age(self, node_id: str) -> float:
+        """Seconds since the newest version of a known node was heard; KeyError for others."""
+        return self._now() - self.view.updated(node_id)
+
+    def register(
+        self,
+        node_type: Literal["child", "peer"],
+        node_id: str,
+        *,
+        capacity: Resources,
+        available: Resources,
+        address: str,
+        labels: Mapping[str, str],
+    ) -> None:
+        """A node without a link registers. Raises ConflictError, see `View.register_http`."""
+        self.view.register_http(
+            node_type,
+            node_id,
+            capacity=capacity,
+            available=available,
+            address=address,
+            labels=labels,
+            now=self._now(),
+        )
+
+    def heartbeat(
+        self,
+        node_id: str,
+        *,
+        capacity: Resources,
+        available: Resources,
+        address: str,
+        labels: Mapping[str, str],
+    ) -> None:
+        """It is still there. Raises NotFoundError, ConflictError, see `View.heartbeat_http`."""
+        self.view.heartbeat_http(
+            node_id,
+            capacity=capacity,
+            available=available,
+            address=address,
+            labels=labels,
+            now=self._now(),
+        )
 
     def unregister(self, node_id: str) -> None:
         """Forget a node that registered over HTTP, or one whose links are all lost.

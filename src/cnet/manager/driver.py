@@ -243,7 +243,8 @@ class Driver:
             reason = "crash_loop"
             detail = f"{outcome.reason}: {detail}; {workload.restart.attempts} restarts used up"
         if follow.event in {Event.GONE, Event.GONE_AGAIN}:
-            reason, detail, ended["log_tail"] = "stopped_by_user", None, ()
+            reason = "placing" if follow.event == Event.GONE_AGAIN else "stopped_by_user"
+            detail, ended["log_tail"] = None, ()
         self._state.post(
             workload, follow.event, reason=reason, detail=detail, ended_at=clock.now(), **ended
         )

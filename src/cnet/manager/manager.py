@@ -255,7 +255,13 @@ class Manager:
                 await self._ask_to_stop(workload, desired="running")
                 self._require_staying(workload)  # a delete may have come while the disk was written
             if workload.status.phase in TERMINAL:
-                self._state.post(workload, Event.RESTART_ASKED, desired="running", restarted_at=())
+                self._state.post(
+                    workload,
+                    Event.RESTART_ASKED,
+                    desired="running",
+                    reason="placing",
+                    restarted_at=(),
+                )
                 self._enqueue(workload)
                 await self.journal.update(workload.id, workload.status)
             else:
@@ -661,7 +667,7 @@ class Manager:
             log.error("no_executor", workload_id=workload.id, type=workload.spec.type)
         elif status.phase == Phase.STOPPED and status.desired == "running" and not status.host:
             # A restart during the pause before a next try was cut off between its two steps.
-            self._state.post(workload, Event.RESTART_ASKED, restarted_at=())
+            self._state.post(workload, Event.RESTART_ASKED, reason="placing", restarted_at=())
         elif status.is_terminal:
             self._note_end(workload)
         elif status.holds_room:

@@ -22,6 +22,8 @@ LinkRole = Literal["parent", "child", "peer"]
 
 HTTP_SILENCE_S = 90.0
 """Seconds without a heartbeat after which a node that registered over HTTP is unreachable."""
+MAX_REGISTERED = 1_000
+"""Nodes that may be registered over HTTP at a time; anybody may make one up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class View:
         self._nodes: dict[str, _Node] = {}
         self._roles: dict[str, LinkRole] = {}
         self._tables: dict[str, set[str]] = {}
+        self._registered: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -99,6 +102,13 @@ class View:
         """What the agent behind a link is, or was when the link was up; KeyError if never seen."""
         return self._roles[link]
 
+    def relation(self, node_id: str) -> LinkRole | None:
+        """What a node is to this agent by a link of its own, up or lost, or as it registered."""
+        node = self._nodes.get(node_id)
+        if node is None or node_id in node.heard:
+            return None if node is None else self._roles[node_id]
+        return node.registered
+
     def set_self(self, state: NodeState, now: float) -> bool:
         """The own node as it is now; False when it was at this version already."""
         node = self._nodes.get(self.node_id)
@@ -134,6 +144,7 @@ class View:
         if node is None:
             node = self._nodes[state.node_id] = _Node(state, now)
         elif node.registered is not None:
+            self._registered.discard(state.node_id)
             node.registered = None
             node.state, node.updated = state, now
         elif state.version > node.state.version:
@@ -169,17 +180,23 @@ class View:
         capacity: Resources,
         available: Resources,
         address: str,
+        labels: Mapping[str, str],
         now: float,
-        labels: Mapping[str, str] | None = None,
     ) -> None:
         """A node without a link says that it is there, or again how it is.
 
-        Raises ConflictError when the name belongs to this agent or to one with a link.
+        Raises ConflictError when the name belongs to this agent or to one with a link, or when too
+        many have registered.
         """
         node = self._nodes.get(node_id)
         if node_id == self.node_id or (node is not None and node.registered is None):
             owner = "this agent" if node_id == self.node_id else "an agent that has a link"
             raise ConflictError(f"node_id: {node_id} is the name of {owner}")
+        if node is None and len(self._registered) >= MAX_REGISTERED:
+            raise ConflictError(
+                f"node_id: {node_id} is one too many; at most {MAX_REGISTERED} nodes without a "
+                "link can be registered, unregister those that are gone"
+            )
         state = NodeState(
             node_id=node_id,
             incarnation=0,
@@ -187,18 +204,26 @@ class View:
             capacity=capacity,
             available=available,
             address=address,
-            labels=dict(labels or {}),
+            labels=dict(labels),
             parent_id=self.node_id if node_type == "child" else None,
         )
         if node is None:
             node = self._nodes[node_id] = _Node(state, now)
+        self._registered.add(node_id)
         node.state, node.updated, node.registered = state, now, node_type
         self._judge(node, now)
 
     def heartbeat_http(
-        self, node_id: str, *, capacity: Resources, available: Resources, address: str, now: float
+        self,
+        node_id: str,
+        *,
+        capacity: Resources,
+        available: Resources,
+        address: str,
+        labels: Mapping[str, str],
+        now: float,
     ) -> None:
-        """A registered node is still there.
+        """A registered node is still there, and like this. An empty address leaves the former one.
 
         Raises NotFoundError when it has not registered, ConflictError as `register_http`.
         """
@@ -211,7 +236,7 @@ class View:
             capacity=capacity,
             available=available,
             address=address or node.state.address,
-            labels=node.state.labels,
+            labels=labels,
             now=now,
         )
 
@@ -236,9 +261,8 @@ class View:
 
     def tick(self, now: float) -> None:
         """Registered nodes that have been silent for long are unreachable."""
-        for node in self._nodes.values():
-            if node.registered is not None:
-                self._judge(node, now)
+        for node_id in self._registered:
+            self._judge(self._nodes[node_id], now)
 
     def _drop_lost(self, node: _Node) -> None:
         """What lost links said of a node is void, as when it has found another parent."""
@@ -248,6 +272,7 @@ class View:
 
     def _remove(self, node_id: str) -> None:
         del self._nodes[node_id]
+        self._registered.discard(node_id)
         self.on_change(node_id)
 
     def _judge(self, node: _Node, now: float) -> None:

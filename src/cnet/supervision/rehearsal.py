@@ -23,13 +23,11 @@ if TYPE_CHECKING:
     from cnet.supervision.cgroups import Cgroups
 
 DIRECTORY = ".rehearsal"
-ROUNDS = 8  # of each kind
+ROUNDS = 8
 
 
 def rehearse(root: str, cgroups: Cgroups) -> None:
     """Run a command that does nothing, as a shim would, up to the point of the exit record.
-
-    With a lease and without: those without come last, being the more common ones.
 
     For a process without children, holding the lock of the run directories, SIGCHLD blocked.
     """
@@ -37,19 +35,17 @@ def rehearse(root: str, cgroups: Cgroups) -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         _clear(directory)
-        for leased in (True, False):
-            for _ in range(ROUNDS):
-                _run_once(directory, cgroups, leased=leased)
-                _clear(directory)
+        for _ in range(ROUNDS):
+            _run_once(directory, cgroups)
+            _clear(directory)
     finally:
         signal.signal(signal.SIGCHLD, before)
 
 
-def _run_once(directory: str, cgroups: Cgroups, *, leased: bool) -> None:
+def _run_once(directory: str, cgroups: Cgroups) -> None:
     os.mkdir(directory, 0o700)
-    if leased:
-        lease.create(directory, lease.MAX_S)
-    records.write_json(directory, records.SPEC, _spec(directory, leased=leased))
+    lease.create(directory, lease.MAX_S)
+    records.write_json(directory, records.SPEC, _spec(directory))
     claim = records.claim(directory)
     spec = records.read_json(directory, records.SPEC)
     if claim is None or spec is None:
@@ -72,7 +68,7 @@ def _run_once(directory: str, cgroups: Cgroups, *, leased: bool) -> None:
     os.close(claim)
 
 
-def _spec(directory: str, *, leased: bool) -> dict[str, object]:
+def _spec(directory: str) -> dict[str, object]:
     names = ("memory_bytes", "cpu_weight_millicores", "cpu_quota_millicores", "pids")
     return {
         "run_id": "rehearsal",
@@ -82,7 +78,7 @@ def _spec(directory: str, *, leased: bool) -> dict[str, object]:
         "grace_s": 1.0,
         "limits": dict.fromkeys(names),
         "run_as": None,
-        "leased": leased,
+        "leased": True,
         "log": {"path": f"{directory}/{records.OUTPUT_LOG}", "max_bytes": 4096, "files": 1},
     }
 

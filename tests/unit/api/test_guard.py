@@ -230,6 +230,101 @@ def test_a_connection_that_was_closed_under_an_answer() -> None:
             assert len(calls) == 1
 
 
+def test_bodies_for_services_have_a_bound_of_their_own() -> None:
+    chunks = [b"x" * LIMIT] * 3
+    app = Recorder()
+    for path, let_in in (("/services/x/predict", True), ("/services", False), ("/api/x", False)):
+        for headers in ({}, {"Content-Length": str(3 * LIMIT)}):
+            guard = Guard(app, token=None, max_body_bytes=LIMIT, max_streamed_bytes=3 * LIMIT)
+            if let_in or headers:
+                status = _through(guard, path, headers, chunks)
+                assert status == (204 if let_in else 413), path
+            else:
+                with pytest.raises(TooLargeError, match=r"agent\.max_body_bytes"):
+                    _through(guard, path, headers, chunks)
+    guard = Guard(app, token=None, max_body_bytes=LIMIT, max_streamed_bytes=3 * LIMIT)
+    with pytest.raises(TooLargeError, match="service"):
+        _through(guard, "/services/x/predict", {}, [*chunks, b"x"])
+
+
+def _through(guard: Guard, path: str, headers: dict[str, str], chunks: list[bytes]) -> int:
+    sent: list[Any] = []
+    waiting = iter(chunks)
+    left = len(chunks)
+
+    async def receive() -> Any:
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": next(waiting), "more_body": left > 0}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    fields = {"host": "localhost", **headers}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "headers": [(n.lower().encode(), v.encode()) for n, v in fields.items()],
+    }
+    anyio.run(guard, scope, receive, send)
+    status: int = sent[0]["status"]
+    return status
+
+
+@pytest.mark.parametrize(
+    ("token", "headers", "status"),
+    [
+        (None, {"host": "localhost:8080"}, None),
+        (None, {"host": "evil.example"}, 403),
+        (None, {"host": "localhost:8080", "origin": "http://localhost:8080"}, None),
+        (None, {"host": "localhost:8080", "origin": "http://evil.example"}, 403),
+        (TOKEN, {"host": "far.example", "authorization": f"Bearer {TOKEN}"}, None),
+        (TOKEN, {"host": "far.example"}, 401),
+        (TOKEN, {"host": "far.example", "authorization": "Bearer other"}, 401),
+        (
+            TOKEN,
+            {"host": "x", "authorization": f"Bearer {TOKEN}", "origin": "http://evil.example"},
+            403,
+        ),
+    ],
+)
+@pytest.mark.parametrize("says_why", [True, False])
+def test_websockets_are_refused_before_they_are_accepted(
+    token: str | None, headers: dict[str, str], status: int | None, says_why: bool
+) -> None:
+    """By an HTTP answer where the server can give one, else by a close, which becomes a 403."""
+    accepted, sent = [], []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        accepted.append(scope["path"])
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is read of who is refused")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "websocket",
+        "path": "/api/link",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "extensions": {"websocket.http.response": {}} if says_why else None,
+    }
+    anyio.run(Guard(app, token=token, max_body_bytes=LIMIT), scope, receive, send)
+    assert bool(accepted) is (status is None)
+    if status is None:
+        assert not sent
+    elif says_why:
+        assert [message["type"] for message in sent] == [
+            "websocket.http.response.start",
+            "websocket.http.response.body",
+        ]
+        assert sent[0]["status"] == status
+    else:
+        assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
 def test_what_is_not_http_is_handed_on() -> None:
     seen: list[str] = []
 

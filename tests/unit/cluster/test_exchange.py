@@ -327,7 +327,14 @@ def test_frames_are_json_and_anything_else_is_malformed() -> None:
 def test_unlinked_nodes_stay_with_whom_they_registered() -> None:
     network = linked(CHAIN)
     c = network.exchange("c")
-    c.view.register_http("child", "old", capacity=ROOM, available=ROOM, address="", now=0.0)
+    c.register("child", "old", capacity=ROOM, available=ROOM, address="", labels={})
+    network.now += 80.0
+    c.heartbeat("old", capacity=ROOM, available=ROOM, address="", labels={})
+    network.now += 80.0
+    assert c.age("old") == 80.0
+    network.heal()
+    node = c.view.get("old")
+    assert node is not None and node.status == "unreachable"
     network.change("d")
     network.settle()
     assert network.exchange("b").view.get("old") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from cnet.errors import ConflictError, NotFoundError
 from cnet.model.node import NodeState
 from cnet.model.resources import Resources
-from cnet.register.view import HTTP_SILENCE_S, Heard, LinkRole, View
+from cnet.register.view import HTTP_SILENCE_S, MAX_REGISTERED, Heard, LinkRole, View
 
 ROOM = Resources(cpu=4_000, memory=2**33)
 
@@ -185,7 +186,9 @@ def test_registered_over_http() -> None:
     assert node is not None
     assert (node.status, node.since) == ("unreachable", HTTP_SILENCE_S + 1)
     less = replace(ROOM, cpu=1)
-    view.heartbeat_http("old", capacity=ROOM, available=less, address="", now=200.0)
+    view.heartbeat_http(
+        "old", capacity=ROOM, available=less, address="", labels={"a": "b"}, now=200.0
+    )
     node = view.get("old")
     assert node is not None
     assert (node.status, node.state.available, node.state.address) == ("active", less, "h:1")
@@ -194,19 +197,45 @@ def test_registered_over_http() -> None:
         with pytest.raises(ConflictError, match=taken):
             register(taken, 1.0)
         with pytest.raises(ConflictError):
-            view.heartbeat_http(taken, capacity=ROOM, available=ROOM, address="", now=1.0)
+            view.heartbeat_http(taken, capacity=ROOM, available=ROOM, address="", labels={}, now=1)
         with pytest.raises(ConflictError, match=taken):
             view.unregister(taken)
     with pytest.raises(NotFoundError, match="stranger"):
-        view.heartbeat_http("stranger", capacity=ROOM, available=ROOM, address="", now=1.0)
+        view.heartbeat_http("stranger", capacity=ROOM, available=ROOM, address="", labels={}, now=1)
     view.unregister("old")
     with pytest.raises(NotFoundError, match="old"):
         view.unregister("old")
 
 
+def test_only_so_many_can_register() -> None:
+    view = view_of()
+    for number in range(MAX_REGISTERED + 1):
+        refusal = (
+            pytest.raises(ConflictError, match="at most") if number == MAX_REGISTERED else None
+        )
+        with refusal or nullcontext():
+            view.register_http(
+                "child", f"n{number}", capacity=ROOM, available=ROOM, address="", labels={}, now=0
+            )
+    view.unregister("n0")
+    view.register_http(
+        "child", "another", capacity=ROOM, available=ROOM, address="", labels={}, now=0
+    )
+
+
+def test_relations_are_those_of_links_and_registrations() -> None:
+    view = view_of(("kid", "child"), ("top", "parent"))
+    view.learn("kid", state("n"), way("kid", "n", below=True), 0.0)
+    view.register_http("peer", "old", capacity=ROOM, available=ROOM, address="", labels={}, now=0)
+    view.link_down("top", 1.0)
+    found = {node.node_id: view.relation(node.node_id) for node in view.nodes()}
+    assert found == {"me": None, "kid": "child", "top": "parent", "n": None, "old": "peer"}
+    assert view.relation("nobody") is None
+
+
 def test_a_link_takes_over_a_registered_name() -> None:
     view = view_of(("a", "child"))
-    view.register_http("child", "n", capacity=ROOM, available=ROOM, address="", now=0.0)
+    view.register_http("child", "n", capacity=ROOM, available=ROOM, address="", labels={}, now=0)
     view.learn("a", state("n"), way("a", "n", below=True), 1.0)
     node = view.get("n")
     assert node is not None and node.linked and node.candidate

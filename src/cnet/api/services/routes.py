@@ -152,9 +152,7 @@ class ServiceRoutes:
                     await self._carry(request, replica)
                 else:
                     call = LocalCall(self._pool, request.scope, request.body, request.answer)
-                    await call.run(
-                        replica.endpoint, request.target, request.prefix, fresh=again
-                    )
+                    await call.run(replica.endpoint, request.target, request.prefix, fresh=again)
         except BadGatewayError as error:
             error.message = (
                 f"service {request.name!r}: workload {replica.workload_id} on node "
