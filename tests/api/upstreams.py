@@ -85,6 +85,8 @@ class Peer:
         return (await self.reader.readexactly(size + 2))[:-2]
 
     async def say(self, data: bytes) -> None:
+        if self.writer.transport.is_closing():  # uvloop would raise RuntimeError
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 

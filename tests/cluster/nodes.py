@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import httpx
 import uvicorn
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from cnet.cluster.exchange import Exchange
 from cnet.cluster.hello import Identity
@@ -32,7 +32,7 @@ PATIENCE_S = 5.0
 async def until(condition: Callable[[], Any], *, within_s: float = PATIENCE_S) -> None:
     """Wait for a condition that nothing announces."""
     with anyio.fail_after(within_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await anyio.sleep(0.002)
 
 
@@ -43,7 +43,7 @@ class _Server(uvicorn.Server):
 
 
 class Node:
-    """Use: `await group.start(node.run)` or `running(…)`."""
+    """Use: `running(node, …)`."""
 
     def __init__(
         self,
@@ -116,15 +116,17 @@ class Node:
         self.tell(1)
         async with anyio.create_task_group() as group:
             await group.start(self.links.run)
-            group.start_soon(server.serve, [self.listener])
-            await until(lambda: server.started)
-            task_status.started()
-            await self._stop.wait()
-            server.should_exit = True
-            await until(lambda: not server.server_state.connections)
+            group.start_soon(self._announce, server, task_status)
+            await server.serve([self.listener])
             group.cancel_scope.cancel()
         self.listener.close()
         self.stopped.set()
+
+    async def _announce(self, server: uvicorn.Server, task_status: TaskStatus[None]) -> None:
+        await until(lambda: server.started)
+        task_status.started()
+        await self._stop.wait()
+        server.should_exit = True
 
     async def stop(self) -> None:
         """Return once the port is free."""
@@ -170,7 +172,7 @@ class Application:
         self.name = name
         self.scopes: list[Scope] = []
         self.left: list[str] = []
-        """paths whose caller went away before the reply was complete"""
+        """paths of requests whose reply was not completed, and `/patient` when its caller left"""
         self.held = anyio.Event()
         """`/held` reads no body and does not answer before it is set"""
         self.streamed = 0
@@ -178,26 +180,35 @@ class Application:
         self._router = Router(
             [
                 Route("/who", self._who),
-                Route("/echo", self._echo, methods=["POST"]),
                 Route("/digest", self._digest, methods=["POST"]),
                 Route("/zeros", self._zeros),
                 Route("/endless", self._endless),
                 Route("/events", self._events),
                 Route("/held", self._held, methods=["GET", "POST"]),
+                Route("/patient", self._patient),
                 Route("/broken", self._broken),
             ]
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scopes.append(scope)
-        await self._router(scope, receive, send)
+        app = _echo if scope["path"] == "/echo" else self._router
+        complete = False
+
+        async def watched(message: Message) -> None:
+            nonlocal complete
+            await send(message)
+            complete |= message["type"] == "http.response.body" and not message.get("more_body")
+
+        try:
+            await app(scope, receive, watched)
+        finally:
+            if not complete:
+                self.left.append(scope["path"])
 
     async def _who(self, request: Request) -> Response:
-        headers = {key: value for key, value in request.headers.items()}
+        headers = dict(request.headers.items())
         return JSONResponse({"node": self.name, "headers": headers}, headers={"x-node": self.name})
-
-    async def _echo(self, request: Request) -> Response:
-        return StreamingResponse(request.stream())
 
     async def _digest(self, request: Request) -> Response:
         digest, size = hashlib.sha256(), 0
@@ -217,52 +228,71 @@ class Application:
 
     async def _endless(self, request: Request) -> Response:
         async def body() -> AsyncIterator[bytes]:
-            try:
-                while True:
-                    self.streamed += 50_000
-                    yield bytes(50_000)
-            finally:
-                self.left.append("/endless")
+            while True:
+                self.streamed += 50_000
+                yield bytes(50_000)
 
         return StreamingResponse(body())
 
     async def _events(self, request: Request) -> Response:
         async def body() -> AsyncIterator[bytes]:
-            try:
-                yield b"data: hello\n\n"
-                await anyio.sleep_forever()
-            finally:
-                self.left.append("/events")
+            yield b"data: hello\n\n"
+            await anyio.sleep_forever()
 
         return StreamingResponse(body(), media_type="text/event-stream")
 
     async def _held(self, request: Request) -> Response:
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._note_departure, request)
-            await self.held.wait()
-            group.cancel_scope.cancel()
+        await self.held.wait()
         return Response("done")
 
-    async def _note_departure(self, request: Request) -> None:
+    async def _patient(self, request: Request) -> Response:
         while (await request.receive())["type"] != "http.disconnect":
-            if request.method == "POST":
-                return
-        self.left.append("/held")
+            pass
+        self.left.append("/patient")
+        return Response("nobody reads this")
 
     async def _broken(self, request: Request) -> Response:
         raise RuntimeError("planted")
 
 
+async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """The body goes back while it is still coming."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return
+        more = message["more_body"]
+        await send({"type": "http.response.body", "body": message["body"], "more_body": more})
+
+
+class Part(Protocol):
+    """Something that runs until it is stopped."""
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
 @asynccontextmanager
-async def running(*nodes: Node) -> AsyncIterator[TaskGroup]:
-    """Start the nodes, and end them with the block."""
+async def running(*parts: Part) -> AsyncIterator[Callable[[Part], Awaitable[None]]]:
+    """Start the parts, and those handed to the function it gives; all are stopped at the end."""
+    started: list[Part] = []
+
+    async def start(part: Part) -> None:
+        await group.start(part.run)
+        started.append(part)
+
     async with anyio.create_task_group() as group:
-        for node in nodes:
-            await group.start(node.run)
-        yield group
-        for node in nodes:
-            await node.stop()
-        group.cancel_scope.cancel()
+        try:
+            for part in parts:
+                await start(part)
+            yield start
+        finally:
+            with anyio.move_on_after(5, shield=True):
+                for part in started:
+                    await part.stop()
 
 
 async def linked(one: Node, other: Node) -> None:

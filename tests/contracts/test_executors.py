@@ -9,6 +9,7 @@ from cnet.executors.base import Executor
 from cnet.executors.catalog import ExecutorContext
 from cnet.executors.inference import MlModelExecutor, OpenCvExecutor
 from cnet.executors.process import ProcessExecutor
+from cnet.executors.reservation import ReservationExecutor
 from cnet.testing import ExecutorContract
 from tests.contracts.sample_plugin import make
 
@@ -49,6 +50,16 @@ class TestOpenCv(ExecutorContract):
 
     def long_config(self, folder: Path) -> dict[str, Any]:
         return {"cascade_type": "face", "service_host": "127.0.0.1"}
+
+
+class TestReservation(ExecutorContract):
+    """`reservation`."""
+
+    def make_executor(self, context: ExecutorContext) -> Executor:
+        return ReservationExecutor(context.supervisor, context.logs)
+
+    def long_config(self, folder: Path) -> dict[str, Any]:
+        return {"seconds": 60}
 
 
 class TestPlugin(ExecutorContract):

@@ -92,6 +92,16 @@ async def end_of(site: Site, spec: RunSpec) -> RunExit:
 
 
 @contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Inside, the process stands still."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
 def agent(site: Site, spec: RunSpec, *, lease_s: float) -> Iterator[subprocess.Popen[str]]:
     """An agent in a process of its own that has launched `spec` and keeps renewing its lease."""
     wanted = {
@@ -223,13 +233,12 @@ async def test_a_shim_that_was_stopped_gives_no_grace_that_has_passed(site: Site
         spec = leased(site.python(DEAF, grace_s=2.0), 1.0)
         run = await supervisor.launch(spec)
         await until(lambda: lines(supervisor, spec) == 2)
-        os.kill(run.shim_pid, signal.SIGSTOP)
         held = run.lease_until
         assert held is not None
-        await until(lambda: lease_now() > held + 2.1)
-        run.renew(lease_now() + 60)
-        assert run.lease_until == held, "too late for a renewal"
-        os.kill(run.shim_pid, signal.SIGCONT)
+        with stopped(run.shim_pid):
+            await until(lambda: lease_now() > held + 2.1)
+            run.renew(lease_now() + 60)
+            assert run.lease_until == held, "too late for a renewal"
         await gone(site, by=lease_now() + 1.9)
         assert (await run.wait()).reason == "lease_expired"
 
@@ -304,13 +313,12 @@ async def test_a_launch_held_up_until_its_lease_is_over_does_not_start(
             except ExecutionError as error:
                 codes.append(error.code)
 
-        os.kill(spawner, signal.SIGSTOP)
         late = lease_now() + 0.3
         spec = replace(site.spec("touch", "started"), cwd=str(tmp_path), lease_until=late)
         async with anyio.create_task_group() as group:
-            group.start_soon(launch, spec)
-            await until(lambda: lease_now() > late)
-            os.kill(spawner, signal.SIGCONT)
+            with stopped(spawner):
+                group.start_soon(launch, spec)
+                await until(lambda: lease_now() > late)
     assert codes == ["lease_expired"]
     assert not (tmp_path / "started").exists()
 

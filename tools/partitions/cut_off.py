@@ -41,8 +41,8 @@ class Figures:
 
     reattached: list[float] = field(default_factory=list)
     """from each start of the leaf's agent to all its workloads shown running with their pids"""
-    lost: float = 0.0
-    """from the cut to their owner saying that the node cannot be reached"""
+    lost: float | None = None
+    """from the cut to all owners saying that the node is unreachable; None: it was killed first"""
     followed: float = 0.0
     """from healing to the owner showing all as running again"""
 
@@ -78,12 +78,13 @@ class CutOff:
         cut = time.monotonic()
         undo = world.isolate("leaf")
         if rng.random() < 0.5:  # else it is killed before anyone has noticed the cut
-            self._await_lost(cut)
+            self._await_lost()
+            self.figures.lost = time.monotonic() - cut
         for _ in range(rng.randint(1, 3)):
             world["leaf"].kill()
             time.sleep(rng.uniform(0, 0.3))  # the time for which it is dead
             self._reattach(before)
-        self._await_lost(cut)
+        self._await_lost()
         self._require_untouched(before, "while cut off")
         healed = time.monotonic()
         undo()
@@ -150,7 +151,7 @@ class CutOff:
         _await(missing, BACK_WITHIN_S, "not all workloads are re-attached")
         self.figures.reattached.append(time.monotonic() - began)
 
-    def _await_lost(self, cut: float) -> None:
+    def _await_lost(self) -> None:
         far = {key: owner for key, owner in self._owners.items() if owner != "leaf"}
 
         def unaware() -> str:
@@ -161,7 +162,6 @@ class CutOff:
             return ""
 
         _await(unaware, SEEN_LOST_WITHIN_S, "the owners do not notice the cut")
-        self.figures.lost = self.figures.lost or time.monotonic() - cut
 
     def _require_untouched(self, before: dict[str, Run], when: str) -> None:
         for workload_id, run in self._runs().items():
@@ -215,9 +215,10 @@ def main(arguments: list[str] | None = None) -> int:
             except InvariantError as violation:
                 print(f"VIOLATION {violation}\n  replay: --seed {seed}")
                 return 1
+        noticed = "" if figures.lost is None else f"noticed after {figures.lost:.2f} s, "
         words = ", ".join(f"{took:.2f}" for took in figures.reattached)
         print(
-            f"cut-off: seed {seed}, {WORKLOADS} workloads, noticed after {figures.lost:.2f} s, "
+            f"cut-off: seed {seed}, {WORKLOADS} workloads, {noticed}"
             f"re-attached after {words} s, followed again {figures.followed:.2f} s after healing",
             flush=True,
         )

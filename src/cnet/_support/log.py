@@ -64,5 +64,5 @@ def configure(level: str, form: Literal["json", "text"]) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=LEVELS[level], force=True)
-    for chatty in ("uvicorn", "httpx", "httpcore"):
+    for chatty in ("uvicorn", "httpx", "httpcore", "websockets"):  # at debug they show tokens
         logging.getLogger(chatty).setLevel(max(logging.WARNING, LEVELS[level]))

@@ -143,6 +143,7 @@ class Agent:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                proxy_headers=False,  # a workload on loopback could claim to be anybody
                 timeout_graceful_shutdown=SHUTDOWN_S,
                 ws="websockets-sansio",
                 ws_max_size=MAX_FRAME_BYTES,

@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cnet.api.errors import error_response
+from cnet.api.services.routes import PREFIX as SERVICES
 from cnet.config import LOOPBACK_NAMES, is_loopback
 from cnet.errors import AuthError, CnetError, ForbiddenError, TooLargeError
 
 OPEN_PATHS = frozenset({"/api/health"})
 """Answered to anyone who can reach the agent: load balancers and monitors carry no token."""
 
-STREAMED_PREFIX = "/services/"
-"""Bodies below it are streamed to services, not held, so they have a bound of their own."""
 MAX_STREAMED_BYTES = 16 * 1024**3
+"""Bodies for services are streamed to them, not held, so they have a bound of their own."""
 
 _POLICY_VIOLATION = 1008  # RFC 6455 7.4.1
 
@@ -104,7 +104,7 @@ class Guard:
         )
 
     def _limit(self, path: str) -> _Limit:
-        return self._streamed if path.startswith(STREAMED_PREFIX) else self._body
+        return self._streamed if path.startswith(SERVICES) else self._body
 
 
 class _Patient:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from cnet import simulator
 from cnet.cli.exit_codes import ExitCode
 from cnet.cli.output import emit, emit_json_line, note
 from cnet.cli.session import JsonOption, session_of
+from cnet.simulator import run
 
 app = typer.Typer(add_completion=False)
 
@@ -35,7 +35,7 @@ def simulate(
     """
     session = session_of(ctx, agent=None, as_json=as_json)
     for number in range(seed, seed + seeds):
-        report = simulator.run(nodes=nodes, workloads=workloads, seed=number, faults=faults)
+        report = run(nodes=nodes, workloads=workloads, seed=number, faults=faults)
         if session.as_json:
             emit_json_line(
                 {

@@ -11,6 +11,9 @@ from cnet.client.agent import ENDED
 _FOLLOWED_ENDED_S = 30.0
 """How long the status may lag behind the end of the log."""
 
+_WAITING = frozenset({"no_capacity", "node_unreachable"})
+"""Why a pending workload may stay so for long; other reasons pass within moments."""
+
 
 class Stay:
     """What is done with a submitted workload until the command ends."""
@@ -69,7 +72,7 @@ class Stay:
 
 
 def _has_settled(workload: JsonObject) -> bool:
-    return workload["status"] != "pending" or workload.get("status_reason") == "no_capacity"
+    return workload["status"] != "pending" or workload.get("status_reason") in _WAITING
 
 
 def code_now(workload: JsonObject) -> int:
@@ -81,6 +84,9 @@ def _summary(workload: JsonObject) -> str:
     parts = [workload["id"], workload["name"], workload["status"]]
     if workload.get("endpoint") and workload["status"] == "running":
         parts.append(workload["endpoint"])
+    node_id = workload.get("node_id")
+    if node_id and node_id != workload.get("owner", node_id):
+        parts.append(f"on {node_id}")
     words = [workload.get("status_reason"), workload.get("exit_signal")]
     parts += [f"({word})" for word in words if word]
     detail = workload.get("status_detail")

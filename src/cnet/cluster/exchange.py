@@ -315,6 +315,8 @@ class Exchange:
         gone = list(update.gone)
         for advert in update.adverts:
             node_id = advert.state.node_id
+            if not advert.reachable and self._unlearn(link, node_id):
+                changed[node_id] = None
             heard = self._heard(link, advert)
             if heard is None:
                 gone.append(node_id)
@@ -327,10 +329,18 @@ class Exchange:
             gone.extend(sorted(into.untold))
             into.untold, into.synced, into.patience_s = None, True, RESYNC_S
         for node_id in gone:
-            if self.view.withdraw(link.peer_id, node_id, now):
+            unlearned = self._unlearn(link, node_id)
+            if self.view.withdraw(link.peer_id, node_id, now) or unlearned:
                 changed[node_id] = None
         self._spread(changed)
         self._settle(changed)
+
+    def _unlearn(self, link: _Link, node_id: str) -> bool:
+        """A link has no way to a node any more, so what came from there over it counts no longer."""
+        if node_id == link.peer_id or self._learned.get(node_id) != link.peer_id:
+            return False
+        del self._learned[node_id]
+        return True
 
     def _heard(self, link: _Link, advert: Advert) -> Heard | None:
         """What an advert tells; None when that is a way through ourselves, or too long.

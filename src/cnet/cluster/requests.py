@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import quote, unquote
 
 import anyio
+import anyio.lowlevel
 import orjson
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -149,6 +150,8 @@ class _Reply:
         try:
             await self._stream.write(message.get("body", b""))
         except UnreachableError:
+            # An endless body that nothing else holds up must still let `receive` tell it to end.
+            await anyio.lowlevel.checkpoint()
             return
         if not message.get("more_body", False):
             self.complete = True

@@ -27,7 +27,7 @@ from cnet.delegation.messages import (
 )
 from cnet.delegation.owner import Owner
 from cnet.delegation.world import J, World
-from cnet.model.lifecycle import Phase
+from cnet.model.lifecycle import HOLDS_ROOM, Phase
 from cnet.model.node import KnownNode
 from cnet.model.resources import Resources
 from cnet.model.workload import Strategy, WorkloadSpec
@@ -136,9 +136,10 @@ class Coordinator(Generic[J]):
     def choose(self, job: J) -> str | None:
         """The best node for an own job now; None when it fits nowhere."""
         excluded = self.owner.excluded(job, self._version_of)
+        spec, wanted = self._as_placed(job.spec, job.wanted)
         return self.index.best(
-            job.spec,
-            job.wanted,
+            spec,
+            wanted,
             strategy=job.spec.strategy or self._strategy,
             now=self._world.now(),
             exclude=excluded,
@@ -147,13 +148,23 @@ class Coordinator(Generic[J]):
     def plan(self, spec: WorkloadSpec, job: J | None = None) -> Plan:
         """Where it would go, best first, and why not elsewhere."""
         excluded = self.owner.excluded(job, self._version_of) if job is not None else ()
+        spec, wanted = self._as_placed(spec, spec.requirements.to_resources())
         return plan(
             spec,
             self.index,
+            wanted=wanted,
             strategy=spec.strategy or self._strategy,
             now=self._world.now(),
             exclude=excluded,
         )
+
+    def _as_placed(self, spec: WorkloadSpec, wanted: Resources) -> tuple[WorkloadSpec, Resources]:
+        """With a reservation that still holds room: its node, and what is needed beyond it."""
+        held = None if spec.reservation is None else self._world.get(str(spec.reservation))
+        if held is None or held.status.phase not in HOLDS_ROOM:
+            return spec, wanted
+        node_id = held.status.host or self._node_id
+        return spec.model_copy(update={"node": node_id}), wanted.minus_floor(held.wanted)
 
     def enqueue(self, job: J) -> None:
         """A pending job that found no room waits for the event that makes some."""
@@ -276,6 +287,10 @@ class Coordinator(Generic[J]):
         self._queue.discard(job.id)
         self.owner.forgotten(job)
         self.host.forgotten(job)
+
+    def debits(self) -> dict[str, list[str]]:
+        """Node → ids of the jobs whose room is counted there ahead of what the node says."""
+        return {node_id: sorted(debits) for node_id, debits in self._debits.items() if debits}
 
     # --- parts ---------------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ class Host(Generic[J]):
         self._refused: dict[str, tuple[int, float]] = {}  # id → highest void k, when
         self._admitting: dict[str, Assign] = {}
         self._undurable: set[str] = set()
+        self._wishing: dict[str, int] = {}  # id → generation of the wish that is being done
         self._unheard: dict[str, _Unheard] = {}
         self._changed: dict[str, None] = {}
         self._awaiting_room: dict[str, float] = {}
@@ -96,7 +97,7 @@ class Host(Generic[J]):
         elif message.k > status.assignment:
             # The owner has taken it back meanwhile, which it only does when nothing runs here.
             # What is left of the older assignment goes first; the owner asks again.
-            self._world.wish(job, "deleted")
+            self._end(job)
             self._refuse(owner, message.id, message.k, "still clearing up", lasting=False)
 
     def _decide(self, owner: str, message: Assign, found: J | str) -> None:
@@ -138,19 +139,36 @@ class Host(Generic[J]):
             if job is None:
                 self._world.send(owner, Gone(id=message.id, k=message.k))
             else:
-                self._world.wish(job, "deleted")  # and `Gone` when asked again
+                self._end(job)  # and `Gone` once that is done
         elif message.k == job.status.assignment:
             if message.generation > job.status.generation and not job.status.returned:
+                self._wish(job, message)
+            else:
+                self.report(job)
+
+    def _wish(self, job: J, message: Want) -> None:
+        if self._wishing.get(job.id) == message.generation:
+            return
+
+        def done() -> None:
+            # Only now: a host that was killed in between must not say that it has heard the wish.
+            self._wishing.pop(job.id, None)
+            if self._world.get(job.id) is job and message.generation > job.status.generation:
                 self._world.change(job, generation=message.generation)
-                self._world.wish(job, message.desired)
             self.report(job)
+
+        self._wishing[job.id] = message.generation
+        self._world.wish(job, message.desired, done)
+
+    def _end(self, job: J) -> None:
+        self._world.wish(job, "deleted", lambda: None)
 
     def on_drop(self, owner: str, message: Drop) -> None:
         """The assignment is void."""
         self._void(message.id, message.k)
         job = self._held_for(owner, message.id)
         if job is not None and job.status.assignment <= message.k:
-            self._world.wish(job, "deleted")
+            self._end(job)
 
     def on_ack(self, owner: str, message: Ack) -> None:
         """The owner has heard a status."""

@@ -65,6 +65,8 @@ class Follow(_Message, frozen=True, tag="follow"):
 class Grant(_Message, frozen=True, tag="grant"):
     """Owner → host: these may run until `asked_at` + `lease_s` by the host's clock."""
 
+    incarnation: int
+    """of the host when it asked; its clock may have begun anew since"""
     asked_at: float
     lease_s: float
     held: tuple[tuple[str, int], ...]
@@ -93,6 +95,7 @@ class Refuse(_Message, frozen=True, tag="refuse"):
     lasting: bool
     """asking this host again will not help"""
     node_version: tuple[int, int]
+    """of the host's `NodeState` up to which it would refuse again"""
 
 
 class Gone(_Message, frozen=True, tag="gone"):
@@ -105,6 +108,7 @@ class Gone(_Message, frozen=True, tag="gone"):
 class Renew(_Message, frozen=True, tag="renew"):
     """Host → owner: may these go on? `asked_at` is the host's clock, to be sent back."""
 
+    incarnation: int
     asked_at: float
     held: tuple[tuple[str, int], ...]
 

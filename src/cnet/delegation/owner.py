@@ -225,10 +225,11 @@ class Owner(Generic[J]):
     def _mine(self, source: str, job_id: str, k: int) -> J | None:
         """The job if that assignment is the valid one; tells the host where it is void."""
         job = self._world.get(job_id)
-        if job is None or job.status.owner is not None:
-            # Not (or no longer) known: nothing more to say about it than that it was heard.
-            if job is None:
-                self._world.send(source, Ack(id=job_id, k=k, version=(2**62, 0)))
+        if job is None:
+            # It was deleted here, and the host has not heard of that.
+            self._world.send(source, Drop(id=job_id, k=k))
+            return None
+        if job.status.owner is not None:
             return None
         if job.status.host == source and job.status.assignment == k:
             return job
@@ -286,6 +287,19 @@ class Owner(Generic[J]):
                     reason="node_unreachable",
                     detail=f"{node_id} cannot be reached; last known: {job.status.phase}",
                 )
+
+    def given_up(self, node_id: str) -> None:
+        """A person says that a node will never be back: its jobs are placed again.
+
+        Nobody can prove it; should the node return after all, it is told that they are void.
+        """
+        for job_id in sorted(self._by_host.pop(node_id, ())):
+            job = self._world.get(job_id)
+            if job is not None and job.status.is_terminal and job.status.desired == "running":
+                self._unfollow(job)
+                self._world.change(job, host=None, detail=f"{node_id}, where it ran, was given up")
+            elif job is not None:
+                self._take_back(job, f"{node_id} was given up")
 
     def tick(self) -> None:
         """Say again what is unanswered; take back leased jobs whose lease is surely over."""

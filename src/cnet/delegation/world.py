@@ -92,8 +92,11 @@ class World(Protocol[J]):
         """Take a hosted job into the books and the journal."""
         ...
 
-    def wish(self, job: J, desired: str) -> None:
-        """Stop, restart (`running`) or delete a hosted job, as a user here would."""
+    def wish(self, job: J, desired: str, then: Callable[[], None]) -> None:
+        """Stop, restart (`running`) or delete a hosted job, as a user here would.
+
+        `then` is called once that is durable, or void in the state the job is in.
+        """
         ...
 
     def forget(self, job: J) -> None:

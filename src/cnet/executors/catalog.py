@@ -15,6 +15,7 @@ from cnet.executors.base import Executor
 from cnet.executors.commands import LogLimits
 from cnet.executors.inference import MlModelExecutor, OpenCvExecutor
 from cnet.executors.process import ProcessExecutor
+from cnet.executors.reservation import ReservationExecutor
 from cnet.supervision import Supervisor
 
 GROUP = "cnet.executors"
@@ -34,6 +35,7 @@ BUILT_IN: tuple[ExecutorFactory, ...] = (
     lambda context: ProcessExecutor(context.supervisor, context.logs),
     lambda context: MlModelExecutor(context.supervisor, context.logs),
     lambda context: OpenCvExecutor(context.supervisor, context.logs),
+    lambda context: ReservationExecutor(context.supervisor, context.logs),
 )
 
 

@@ -32,6 +32,7 @@ from cnet.errors import (
     TransitionError,
 )
 from cnet.executors.base import Executor, KeepsLogs, ServesEndpoint
+from cnet.executors.reservation import KIND as RESERVATION
 from cnet.manager.admission import NotHereError, admit, parsed, restore, unprepared
 from cnet.manager.driver import Driver, LeaseOverError, endpoint_changes
 from cnet.manager.events import EventBus
@@ -173,6 +174,19 @@ class Manager:
         self.self_changed()
         await self.journal.put_meta("draining", "yes" if draining else "no")
 
+    def give_up(self, node_id: str) -> None:
+        """A person says that a node will never be back: place its workloads elsewhere.
+
+        Raises ConflictError while it can be reached.
+        """
+        node = self.coordinator.known.get(node_id)
+        if node_id == self.node_id or (node is not None and node.reachable):
+            raise ConflictError(
+                f"node: {node_id} can be reached; only a node that is lost can be given up",
+                code="node_reachable",
+            )
+        self.coordinator.owner.given_up(node_id)
+
     async def relabel(self, changes: Mapping[str, str | None]) -> None:
         """Set labels of this node, or with None remove them; durable on return."""
         labels = {**self.own_node.labels, **changes}
@@ -207,7 +221,8 @@ class Manager:
         return workload, True
 
     async def _admit(self, spec: WorkloadSpec) -> tuple[Workload, CnetError | None]:
-        """The workload, and what keeps it from this very node. Raises SpecError."""
+        """The workload, and what keeps it from this very node. Raises SpecError, ConflictError."""
+        self._require_reservation(spec)
         if spec.type not in self.executors and self._others_run(spec.type):
             return unprepared(spec), ConflictError(f"type: no executor for {spec.type} here")
         try:
@@ -404,18 +419,52 @@ class Manager:
 
     def _reserve(self, workload: Workload) -> dict[str, object]:
         """Room and port for the next attempt; raises PortTakenError, in which case neither."""
-        allocation = self.ledger.reserve(workload.id, workload.wanted)
+        held = self._reservation_here(workload.spec)
+        if held is not None:
+            self.ledger.release(held.id)
         try:
+            allocation = self.ledger.reserve(workload.id, workload.wanted)
             endpoint = endpoint_changes(workload, self._state, self.node_id)
-        except PortTakenError:
+        except (CapacityError, PortTakenError):
             self.ledger.release(workload.id)
+            if held is not None:
+                self.ledger.adopt(held.id, held.wanted, held.status.gpu_devices)
             raise
+        if held is not None:
+            self.spawn(self._claimed, held)
         return {
             **_FRESH,
             **endpoint,
             "attempt": workload.status.attempt + 1,
             "gpu_devices": allocation.gpu_devices,
         }
+
+    def _reservation_here(self, spec: WorkloadSpec) -> Workload | None:
+        """The reservation that a workload claims, if it still holds room on this node."""
+        if spec.reservation is None:
+            return None
+        held = self._workloads.get(str(spec.reservation))
+        if held is None or not held.status.holds_room or self.ledger.allocation(held.id) is None:
+            return None
+        return held
+
+    async def _claimed(self, held: Workload) -> None:
+        await self._ask_to_stop(held, desired="stopped", reason="claimed")
+
+    def _require_reservation(self, spec: WorkloadSpec) -> None:
+        if spec.reservation is None:
+            return
+        held = self._workloads.get(str(spec.reservation))
+        if held is None or held.spec.type != RESERVATION:
+            raise SpecError(
+                f"reservation: {spec.reservation} is none that this agent knows of",
+                field="reservation",
+            )
+        if held.status.is_terminal:
+            raise ConflictError(
+                f"reservation: {spec.reservation} holds no room any more: it is "
+                f"{held.status.phase} ({held.status.reason or 'its time is over'})"
+            )
 
     def reserve(self, workload: Workload) -> str | None:
         """Take room for a pending workload, which is `starting` then; or say why not.

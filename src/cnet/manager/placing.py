@@ -166,15 +166,16 @@ class Placing:
         """Into the books and the journal."""
         self._manager.take_in(job)
 
-    def wish(self, job: Workload, desired: str) -> None:
+    def wish(self, job: Workload, desired: str, then: Callable[[], None]) -> None:
         """As a user here would; a wish that the state does not allow any more is void."""
-        self._manager.spawn(self._wish, job, desired)
+        self._manager.spawn(self._wish, job, desired, then)
 
-    async def _wish(self, job: Workload, desired: str) -> None:
+    async def _wish(self, job: Workload, desired: str, then: Callable[[], None]) -> None:
         try:
             await self._manager.wish_here(job, desired)
         except CnetError as error:
             log.info("wish_void", workload_id=job.id, desired=desired, why=error.message)
+        then()
 
     def forget(self, job: Workload) -> None:
         """Erase it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnet.model.resources import Resources
-from cnet.model.workload import WorkloadSpec, WorkloadStatus
+from cnet.model.workload import Strategy, WorkloadSpec, WorkloadStatus
 from cnet.simulator.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -54,11 +54,21 @@ class Machine:
         capacity: Resources,
         kinds: tuple[str, ...],
         labels: dict[str, str],
+        strategy: Strategy = "default",
+        lease_s: float = 15.0,
+        shares: bool = False,
+        escalates: bool = False,
     ) -> None:
         self.node_id = node_id
         self.capacity = capacity
         self.kinds = kinds
         self.labels = labels
+        self.strategy: Strategy = strategy
+        self.lease_s = lease_s
+        self.shares = shares
+        self.escalates = escalates
+        self.parent_id: str | None = None
+        self.peers: tuple[str, ...] = ()
         self.agent: Agent | None = None
         self.incarnation = 0
         self.draining = False
@@ -122,6 +132,12 @@ class Machine:
         """Forget all runs of a workload."""
         for key in [key for key in self._runs if key[0] == job_id]:
             self._witness.removes(self, self._runs.pop(key))
+
+    def sweep(self) -> None:
+        """Forget the runs of workloads that the disk does not know."""
+        for job_id in dict.fromkeys(job_id for job_id, _ in self._runs):
+            if job_id not in self.disk:
+                self.remove(job_id)
 
     def reboot(self) -> None:
         """Everything that runs is gone without a trace; the clock starts anew."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SILENCE_S = (1.6, 3.3)
 """After how many silent seconds pings show that a link is lost."""
 REDIAL_S = (0.1, 2.0)
+DIAL_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,8 @@ class Weather:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One opening of a link; each end learns at its own time that it is up, or lost."""
+    """One opening of a link."""
 
-    up: set[str] = field(default_factory=set)
     arrives: dict[str, float] = field(default_factory=dict)
     """by receiving end: when the last frame under way arrives"""
 
@@ -46,10 +46,18 @@ class Link:
     answerer: Machine
     parental: bool
     """the answerer is the dialler's parent; else they are peers"""
-    connection: Connection | None = None
+    open_at: dict[str, Connection] = field(default_factory=dict)
+    """by end: the connection it believes in; each end learns of a change at its own time"""
     blocked: set[str] = field(default_factory=set)
     """receiving ends that nothing reaches"""
     blocks: int = 0
+    dials: int = 0
+
+    @property
+    def is_up(self) -> bool:
+        """Whether both ends believe in the same connection."""
+        here = self.open_at.get(self.dialler.node_id)
+        return here is not None and here is self.open_at.get(self.answerer.node_id)
 
     def other(self, machine: Machine) -> Machine:
         """The far end."""
@@ -94,11 +102,11 @@ class Network:
     def agent_dies(self, machine: Machine, *, silently: bool) -> None:
         """Connections break: at once when the system closes them, by silence when it is gone."""
         for link in self.links_of(machine):
-            connection = link.connection
+            link.open_at.pop(machine.node_id, None)
+            other = link.other(machine)
+            connection = link.open_at.get(other.node_id)
             if connection is None:
                 continue
-            connection.up.discard(machine.node_id)
-            other = link.other(machine)
             if silently or other.node_id in link.blocked:
                 self._notice_silence(link, connection, other)
             else:
@@ -107,14 +115,15 @@ class Network:
     def agent_freezes(self, machine: Machine) -> None:
         """Nothing is said any more; the far ends notice."""
         for link in self.links_of(machine):
-            if link.connection is not None:
-                self._notice_silence(link, link.connection, link.other(machine))
+            other = link.other(machine)
+            if other.node_id in link.open_at:
+                self._notice_silence(link, link.open_at[other.node_id], other)
 
     def transmit(self, sender: Machine, to: str, frame: Frame) -> None:
         """Send over a link that is up at this end."""
         link = self._of[sender.node_id][to]
-        connection = link.connection
-        if connection is None or sender.node_id not in connection.up or to in link.blocked:
+        connection = link.open_at.get(sender.node_id)
+        if connection is None or to in link.blocked:
             return
         weather = self.weather
         if self._timeline.happens(weather.loss):
@@ -138,71 +147,69 @@ class Network:
             return
         receiver.agent.handle(self._receive, link, connection, receiver, frame)
 
-    def _receive(
-        self, link: Link, connection: Connection, receiver: Machine, frame: Frame
-    ) -> None:
-        if receiver.agent is not None and receiver.node_id in connection.up:
-            receiver.agent.exchange.receive(link.other(receiver).node_id, frame)
+    def _receive(self, link: Link, connection: Connection, receiver: Machine, frame: Frame) -> None:
+        agent = receiver.agent
+        if agent is not None and link.open_at.get(receiver.node_id) is connection:
+            agent.exchange.receive(link.other(receiver).node_id, frame)
 
     # --- connections ---------------------------------------------------------------------------
 
     def _redial(self, link: Link, agent: Agent) -> None:
-        agent.after(self._timeline.between(*REDIAL_S), self._dial, link, agent)
+        link.dials += 1
+        agent.after(self._timeline.between(*REDIAL_S), self._dial, link, agent, link.dials)
 
-    def _dial(self, link: Link, agent: Agent) -> None:
-        connection = link.connection
-        if connection is not None and link.dialler.node_id in connection.up:
+    def _dial(self, link: Link, agent: Agent, number: int) -> None:
+        if link.dials != number or link.dialler.node_id in link.open_at:
             return
         far = link.answerer.agent
         if far is None or far.frozen or link.blocked:
             self._redial(link, agent)
             return
-        connection = link.connection = Connection()
+        connection = Connection()
         there = self._delay()
         back = there + self._delay()
-        # Whatever the far end says next arrives behind its greeting.
+        # Whatever an end says next arrives behind its greeting.
         connection.arrives = {
             link.answerer.node_id: self._timeline.now + there,
             link.dialler.node_id: self._timeline.now + back,
         }
-        self._timeline.after(there, self._greet, link, connection, link.answerer)
-        self._timeline.after(back, self._greet, link, connection, link.dialler)
-        agent.after(back + 3.0, self._check_dialled, link, connection, agent)
+        self._timeline.after(there, self._greet, link, connection, link.answerer, far)
+        self._timeline.after(back, self._greet, link, connection, link.dialler, agent)
+        agent.after(back + DIAL_TIMEOUT_S, self._check_dialled, link, connection, agent)
 
     def _check_dialled(self, link: Link, connection: Connection, agent: Agent) -> None:
-        if link.connection is connection and len(connection.up) < 2:
-            for machine in (link.dialler, link.answerer):
-                self._lose(link, connection, machine)
+        here = link.open_at.get(link.dialler.node_id)
+        there = link.open_at.get(link.answerer.node_id)
+        if here is connection and there is connection:
+            return
+        for machine in (link.dialler, link.answerer):
+            self._lose(link, connection, machine)
+        if here is None:
             self._redial(link, agent)
 
-    def _greet(self, link: Link, connection: Connection, machine: Machine) -> None:
-        if link.connection is connection and machine.agent is not None and not link.blocked:
-            machine.agent.handle(self._open, link, connection, machine)
+    def _greet(self, link: Link, connection: Connection, machine: Machine, agent: Agent) -> None:
+        if machine.agent is agent and not link.blocked:
+            agent.handle(self._open, link, connection, machine, agent)
 
-    def _open(self, link: Link, connection: Connection, machine: Machine) -> None:
-        agent = machine.agent
-        if link.connection is not connection or agent is None:
-            return
+    def _open(self, link: Link, connection: Connection, machine: Machine, agent: Agent) -> None:
         other = link.other(machine)
-        connection.up.add(machine.node_id)
+        link.open_at[machine.node_id] = connection
         wants_all = link.parental and machine is link.answerer and other.escalates
         agent.exchange.link_up(other.node_id, link.role_seen_by(machine), wants_all=wants_all)
 
     def _lose(self, link: Link, connection: Connection, machine: Machine) -> None:
-        """One end gives a connection up, and the other end sees it closed, or silent."""
+        """One end gives a connection up."""
         agent = machine.agent
         if agent is not None:
-            agent.handle(self._close, link, connection, machine)
+            agent.handle(self._close, link, connection, machine, agent)
 
-    def _close(self, link: Link, connection: Connection, machine: Machine) -> None:
-        agent = machine.agent
-        if agent is None or machine.node_id not in connection.up:
+    def _close(self, link: Link, connection: Connection, machine: Machine, agent: Agent) -> None:
+        if link.open_at.get(machine.node_id) is not connection:
             return
-        connection.up.discard(machine.node_id)
+        del link.open_at[machine.node_id]
         other = link.other(machine)
-        if link.connection is connection or other.node_id not in agent.exchange.links():
-            agent.exchange.link_down(other.node_id)
-        if other.node_id in connection.up:
+        agent.exchange.link_down(other.node_id)
+        if link.open_at.get(other.node_id) is connection:
             if other.node_id in link.blocked:
                 self._notice_silence(link, connection, other)
             else:
@@ -211,20 +218,20 @@ class Network:
             self._redial(link, agent)
 
     def _notice_silence(self, link: Link, connection: Connection, machine: Machine) -> None:
-        blocks = link.blocks
         self._timeline.after(
-            self._timeline.between(*SILENCE_S), self._silent, link, connection, machine, blocks
+            self._timeline.between(*SILENCE_S),
+            self._silent,
+            link,
+            connection,
+            machine,
+            link.blocks,
         )
 
     def _silent(self, link: Link, connection: Connection, machine: Machine, blocks: int) -> None:
         other = link.other(machine)
         talks = other.agent is not None and not other.agent.frozen
-        if (
-            talks
-            and other.node_id in connection.up
-            and machine.node_id not in link.blocked
-            and link.blocks == blocks
-        ):
+        heard = link.open_at.get(other.node_id) is connection and link.blocks == blocks
+        if talks and heard and machine.node_id not in link.blocked:
             return  # it was heard again in time
         self._lose(link, connection, machine)
 
@@ -235,8 +242,8 @@ class Network:
         link.blocks += 1
         for machine in ends:
             link.blocked.add(machine.node_id)
-            if link.connection is not None:
-                self._notice_silence(link, link.connection, machine)
+            if machine.node_id in link.open_at:
+                self._notice_silence(link, link.open_at[machine.node_id], machine)
 
     def heal(self, link: Link) -> None:
         """Frames pass again; a connection that nobody has given up goes on."""
@@ -244,9 +251,10 @@ class Network:
 
     def flap(self, link: Link) -> None:
         """The connection breaks."""
-        if link.connection is not None:
-            for machine in (link.dialler, link.answerer):
-                self._timeline.after(self._delay(), self._lose, link, link.connection, machine)
+        for machine in (link.dialler, link.answerer):
+            connection = link.open_at.get(machine.node_id)
+            if connection is not None:
+                self._timeline.after(self._delay(), self._lose, link, connection, machine)
 
     def _delay(self) -> float:
         return self._timeline.between(self.weather.least_delay_s, self.weather.most_delay_s)

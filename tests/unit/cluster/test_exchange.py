@@ -115,6 +115,47 @@ def test_another_way_is_taken_when_the_shortest_breaks() -> None:
     assert known(network, "a")["c"] == ("child", 2, "b", True)
 
 
+def test_each_link_is_told_a_way_around_itself() -> None:
+    edges = [Edge("b", "a"), Edge("c", "a"), Edge("b", "n", peers=True), Edge("c", "n", peers=True)]
+    network = linked(edges, escalate=frozenset({"b", "c"}))
+    told = {advert.path for u in updates(network, "a", "b") for advert in u.adverts}
+    assert ("a", "c", "n") in told
+    assert not any("b" in path for path in told)
+
+
+def test_what_is_below_is_shared_only_by_ways_that_are_not_the_parents() -> None:
+    network = linked([Edge("x", "top"), Edge("kid", "x"), Edge("x", "pal", peers=True)],
+                     share=frozenset({"x"}))  # fmt: skip
+    x = network.exchange("x")
+    below = Advert(state=state("n"), path=("kid", "n"), below=True)
+    x.receive("kid", Update(n=2, adverts=(below,)))
+    x.receive("top", Update(n=2, adverts=(Advert(state=state("n"), path=("top", "n")),)))
+    network.disconnect(network.edges[1])
+    network.settle()
+    assert x.view.route("n") == "top"
+    node = network.exchange("pal").view.get("n")
+    assert node is not None and not node.reachable
+
+
+def test_ways_do_not_chase_each_other() -> None:
+    """If what is shared hung on the best way, sharing it would give a better one, and so on."""
+    tree = [Edge("b", "a"), Edge("c", "b"), Edge("d", "c"), Edge("e", "c"), Edge("f", "d")]
+    peers = [("c", "a"), ("d", "a"), ("e", "a"), ("e", "d"), ("f", "a")]
+    network = linked(
+        [*tree, *(Edge(one, other, peers=True) for one, other in peers)],
+        escalate=frozenset("ade"),
+        share=frozenset("abc"),
+    )
+    assert {node.node_id: node.hops for node in network.exchange("a").view.nodes()} == {
+        "a": 0,
+        "b": 1,
+        "c": 1,
+        "d": 1,
+        "e": 1,
+        "f": 1,
+    }
+
+
 def test_a_node_that_found_another_parent_is_below_the_former_one_no_longer() -> None:
     network = linked([Edge("n", "a"), Edge("n", "b"), Edge("a", "b", peers=True)])
     a, moved = network.exchange("a"), network.edges[0]
@@ -275,6 +316,27 @@ def test_what_was_learned_from_messages_goes_with_the_link() -> None:
     assert routes == [("c", True), ("a", True)]
     network.disconnect(CHAIN[2])
     assert routes[2:] == [("c", False), ("a", False)]
+    assert not network.exchange("d").post("a", 1)
+
+
+def test_what_was_learned_from_messages_goes_when_its_link_has_no_way_any_more() -> None:
+    network = linked(CHAIN)
+    network.exchange("d").post("a", "hello")
+    network.settle()
+    assert network.exchange("a").next_hop("d") == "b"
+    network.disconnect(CHAIN[2])
+    network.settle()
+    assert network.exchange("a").next_hop("d") is None
+    assert network.sites["a"].routes[-1] == ("d", False)
+
+
+def test_a_new_link_starts_with_nothing_learned() -> None:
+    network = linked(CHAIN)
+    network.exchange("a").post("d", 1)
+    network.settle()
+    network.disconnect(CHAIN[2])
+    network.connect(CHAIN[2])
+    network.settle()
     assert not network.exchange("d").post("a", 1)
 
 

@@ -52,10 +52,10 @@ def read_members(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing on this machine's loopback listens on now."""
+    """Ports that nothing on this machine's loopback listens on now, in ascending order."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
-        return [listener.getsockname()[1] for listener in held]
+        return sorted(listener.getsockname()[1] for listener in held)
     finally:
         for listener in held:
             listener.close()

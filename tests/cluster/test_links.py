@@ -1,0 +1,437 @@
+"""How links come about, end and come back."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from structlog.testing import capture_logs
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from cnet.cluster import hello, wire
+from cnet.cluster.hello import Identity, Refused, Seen
+from cnet.cluster.wire import Message
+from cnet.register.view import LinkRole
+from tests.cluster.nodes import PING_S, Node, linked, running, until
+from tests.cluster.wire import Wire
+
+pytestmark = pytest.mark.anyio
+
+LOST_S = 3 * PING_S
+
+
+def ups(node: Node, other: str) -> list[bool]:
+    return [up for node_id, up in node.routes_changed if node_id == other]
+
+
+# --- coming about --------------------------------------------------------------------------------
+
+
+async def test_a_child_and_its_parent_know_each_other() -> None:
+    root = Node("root")
+    child = Node("child", parent=root.address)
+    async with running(root, child):
+        await linked(root, child)
+        assert (root.links.linked, child.links.linked) == ({"child": "child"}, {"root": "parent"})
+        assert root.exchange.links() == {"child": "child"}
+        await until(lambda: root.exchange.view.get("child") and child.exchange.view.get("root"))
+
+
+async def test_a_parent_may_start_after_its_child() -> None:
+    root = Node("root")
+    child = Node("child", parent=root.address)
+    async with running(child) as start:
+        await until(lambda: not root.links.linked)
+        await start(root)
+        await linked(root, child)
+
+
+@pytest.mark.parametrize("_", range(5))
+async def test_peers_that_dial_each_other_keep_one_connection(_: int) -> None:
+    one, two = Node("one"), Node("two")
+    one = _again(one, peers=(two.address,))
+    two = _again(two, peers=(one.address,))
+    async with running(one, two):
+        await linked(one, two)
+        await until(lambda: one.exchange.view.get("two") and two.exchange.view.get("one"))
+        held = one.links._links["two"], two.links._links["one"]
+        await anyio.sleep(0.5)  # many times the pause between two calls
+        assert held == (one.links._links["two"], two.links._links["one"])
+        assert held[0].dialled != held[1].dialled
+        assert ups(one, "two") == ups(two, "one") == [True]
+
+
+def _again(node: Node, **options: Any) -> Node:
+    node.listener.close()
+    return Node(node.name, port=node.port, **options)
+
+
+async def test_addresses_are_those_that_others_see() -> None:
+    root = Node("root")
+    child = Node("child", parent=root.address)
+    async with running(root, child):
+        await linked(root, child)
+        await until(lambda: root.addresses_seen and child.addresses_seen)
+        assert root.addresses_seen == [root.address]
+        assert child.addresses_seen == [child.address]
+        assert child.links.address == child.address
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+async def refusal(*nodes: Node) -> str:
+    """What the first dialler that fails says."""
+    with capture_logs() as logs:
+        async with running(*nodes):
+            await until(lambda: [line for line in logs if line["event"] == "dial_failed"])
+            assert not any(node.links.linked for node in nodes)
+    return str(next(line["details"] for line in logs if line["event"] == "dial_failed"))
+
+
+async def test_an_agent_is_not_linked_to_itself() -> None:
+    node = Node("node")
+    details = await refusal(_again(node, parent=node.address))
+    assert "parent.address or peers.addresses of node leads to itself" in details
+
+
+async def test_two_agents_of_one_name_are_not_linked() -> None:
+    one = Node("same", instance="a")
+    two = Node("same", instance="b", parent=one.address)
+    assert "both agents are called same" in await refusal(one, two)
+
+
+async def test_a_name_that_is_linked_is_not_given_to_another_agent() -> None:
+    root = Node("root")
+    first = Node("child", parent=root.address, instance="a")
+    second = Node("child", parent=root.address, instance="b", incarnation=7)
+    async with running(root, first) as start:
+        await linked(root, first)
+        with capture_logs() as logs:
+            await start(second)
+            await until(lambda: any(line["event"] == "dial_failed" for line in logs))
+        assert "another agent called child is linked already" in str(logs)
+        assert ups(root, "child") == [True]
+        assert first.links.linked
+        await first.stop()
+        await linked(root, second)
+
+
+async def test_parents_of_each_other_end_up_as_one_link() -> None:
+    one, two = Node("one"), Node("two")
+    one = _again(one, parent=two.address)
+    two = _again(two, parent=one.address)
+    with capture_logs() as logs:
+        async with running(one, two):
+            await linked(one, two)
+            await until(lambda: "it cannot be" in str(logs))
+            await until(
+                lambda: (
+                    sorted([*one.links.linked.values(), *two.links.linked.values()])
+                    == ["child", "parent"]
+                )
+            )
+
+
+async def test_a_child_that_is_listed_as_a_peer_too_stays_a_child() -> None:
+    child, root = Node("child"), Node("root")
+    root = _again(root, peers=(child.address,))
+    child = _again(child, parent=root.address)
+    async with running(root) as start:
+        await start(child)
+        await until(lambda: root.links.linked == {"child": "child"})
+        await until(lambda: child.links.linked == {"root": "parent"})
+
+
+# --- by hand -------------------------------------------------------------------------------------
+
+
+async def dial(node: Node) -> ClientConnection:
+    return await connect(
+        f"ws://{node.address}/api/link", compression=None, proxy=None, ping_interval=None
+    )
+
+
+async def say(connection: ClientConnection, message: Message) -> None:
+    for part in wire.encode(message):
+        await connection.send(part)
+
+
+def stranger(name: str = "stranger", role: LinkRole = "peer", **changes: Any) -> hello.Hello:
+    identity = Identity(
+        node_id=name,
+        instance=changes.pop("instance", "elsewhere"),
+        incarnation=changes.pop("incarnation", 1),
+        port=1,
+    )
+    return hello.hello(identity, role)
+
+
+async def greeted(node: Node, **changes: Any) -> ClientConnection:
+    connection = await dial(node)
+    await say(connection, stranger(**changes))
+    assert isinstance(wire.decode(await connection.recv()), hello.Hello)
+    await say(connection, Seen())
+    return connection
+
+
+async def closed(connection: ClientConnection) -> str:
+    """The reason that is given, after whatever else is said."""
+    try:
+        with anyio.fail_after(5):
+            while True:
+                await connection.recv()
+    except ConnectionClosed:
+        return connection.close_reason or ""
+
+
+async def test_another_protocol_version_is_refused_with_both_versions() -> None:
+    node = Node("node")
+    async with running(node):
+        connection = await dial(node)
+        await connection.send('{"frame":"Hello","node_id":"old","protocol":99,"more":[1]}')
+        refused = wire.decode(await connection.recv())
+        assert isinstance(refused, Refused)
+        assert (refused.why, refused.node_id) == ("protocol", "node")
+        assert "old speaks link protocol 99" in refused.details
+        assert "old speaks link protocol 99" in await closed(connection)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no json",
+        '{"frame":"Nothing"}',
+        '{"frame":"Head","id":1}',
+        (
+            '{"frame":"Open","id":2,"to":"node","path":[],"method":"GET","target":"/","query":"",'
+            '"headers":[]}'
+        ),
+        '{"frame":"Seen"}',
+        b"\0\0",
+        b"\0\0\0\0\7",
+        '{"frame":"Update","n":1,"adverts":[{"state":1}]}',
+    ],
+)
+async def test_a_malformed_message_closes_the_link_with_a_reason(message: str | bytes) -> None:
+    node = Node("node")
+    async with running(node):
+        connection = await greeted(node)
+        await until(lambda: node.links.linked)
+        await connection.send(message)
+        assert await closed(connection)
+        await until(lambda: not node.links.linked)
+
+
+async def test_garbage_instead_of_a_hello_is_refused() -> None:
+    node = Node("node")
+    async with running(node):
+        for first in ("no json", b"\0\0\0\1", '{"frame":"Seen"}'):
+            connection = await dial(node)
+            await connection.send(first)
+            assert "message" in await closed(connection)
+
+
+async def test_a_restarted_agent_takes_the_place_of_its_former_self() -> None:
+    node = Node("node")
+    async with running(node):
+        former = await greeted(node, incarnation=1)
+        await until(lambda: node.links.linked)
+        later = await greeted(node, incarnation=2)
+        assert "newer link" in await closed(former)
+        assert node.links.linked == {"stranger": "peer"}
+        older = await dial(node)
+        await say(older, stranger(incarnation=1))
+        assert "linked already" in await closed(older)
+        await later.close()
+        await until(lambda: not node.links.linked)
+
+
+async def test_a_half_open_link_gives_way_to_a_new_one() -> None:
+    node = Node("node")
+    async with running(node):
+        former = await greeted(node)
+        await until(lambda: node.links.linked)
+        later = await greeted(node)
+        assert "newer link" in await closed(former)
+        assert node.links.linked == {"stranger": "peer"}
+        await later.close()
+
+
+async def test_more_of_a_body_than_its_window_closes_the_link() -> None:
+    node = Node("node")
+    async with running(node):
+        connection = await greeted(node)
+        await connection.send(
+            '{"frame":"Open","id":1,"to":"node","path":["stranger"],"method":"POST",'
+            '"target":"/held","query":"","headers":[]}'
+        )
+        for _ in range(5):
+            await connection.send(b"\0\0\0\1" + bytes(wire.CHUNK))
+        assert "more than it may" in await closed(connection)
+
+
+async def test_a_request_that_goes_round_in_circles_is_given_up() -> None:
+    node = Node("node")
+    async with running(node):
+        connection = await greeted(node)
+        for path in ('["node","stranger"]', str([f"n{i}" for i in range(16)]).replace("'", '"')):
+            await connection.send(
+                f'{{"frame":"Open","id":1,"to":"far","path":{path},"method":"GET",'
+                '"target":"/","query":"","headers":[]}'
+            )
+            answer = wire.decode(await connection.recv())
+            while not isinstance(answer, wire.Reset):
+                received = await connection.recv()
+                if received:
+                    answer = wire.decode(received)
+            assert "far cannot be reached" in answer.details
+        await connection.close()
+
+
+# --- ends and returns ----------------------------------------------------------------------------
+
+
+async def test_a_closed_connection_is_noticed_at_once_and_made_again() -> None:
+    root = Node("root", ping_s=1)
+    async with running(root) as start:
+        between = Wire(root.port)
+        await start(between)
+        child = Node("child", parent=between.address, ping_s=1)
+        await start(child)
+        await linked(root, child)
+        between.cut()
+        await until(lambda: not root.links.linked, within_s=1)
+        await until(lambda: not child.links.linked or between.connections == 2, within_s=1)
+        await linked(root, child)
+        await until(lambda: ups(root, "child") == [True, False, True])
+
+
+async def test_a_frozen_agent_is_given_up_and_found_again() -> None:
+    root = Node("root")
+    async with running(root) as start:
+        between = Wire(root.port)
+        await start(between)
+        child = Node("child", parent=between.address)
+        await start(child)
+        await linked(root, child)
+        await until(lambda: root.exchange.view.get("child"))
+        between.freeze()
+        began = time.monotonic()
+        await until(lambda: not root.links.linked and not child.links.linked)
+        assert 0.5 * LOST_S < time.monotonic() - began < 3
+        known = root.exchange.view.get("child")
+        assert known is not None
+        assert not known.reachable
+        between.thaw()
+        await linked(root, child)
+
+
+async def test_a_parent_that_restarts_gets_its_children_back() -> None:
+    root = Node("root")
+    children = [Node(f"child-{number}", parent=root.address) for number in range(3)]
+    async with running(*children) as start:
+        await start(root)
+        await until(lambda: len(root.links.linked) == 3)
+        await root.stop()
+        await until(lambda: not any(child.links.linked for child in children))
+        again = Node("root", port=root.port, incarnation=2)
+        await start(again)
+        await until(lambda: len(again.links.linked) == 3)
+        await until(lambda: all(ups(child, "root") == [True, False, True] for child in children))
+
+
+async def test_an_idle_link_stays_up_and_costs_little() -> None:
+    root = Node("root", ping_s=0.2)
+    async with running(root) as start:
+        between = Wire(root.port)
+        await start(between)
+        child = Node("child", parent=between.address, ping_s=0.2)
+        await start(child)
+        await linked(root, child)
+        await anyio.sleep(0.2)
+        before = between.carried
+        await anyio.sleep(2)
+        # Ten pings of each side, a fifth of what 0.8 s between pings would take.
+        assert 10 * 2 < between.carried - before < 400
+        assert root.links.linked and child.links.linked
+
+
+async def test_no_link_is_given_up_because_this_process_stood_still() -> None:
+    root = Node("root")
+    child = Node("child", parent=root.address)
+    async with running(root, child):
+        await linked(root, child)
+        for _ in range(3):
+            time.sleep(3 * LOST_S)  # noqa: ASYNC251  the standstill itself
+            await anyio.sleep(2 * PING_S)
+        assert ups(root, "child") == ups(child, "root") == [True]
+
+
+async def test_an_agent_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnet.cluster.link.MAX_WAITING", 1_000_000)
+    node = Node("node")
+    async with running(node):
+        connection = await greeted(node)
+        await until(lambda: node.links.linked)
+        connection.transport.pause_reading()
+        for _ in range(2000):
+            await connection.send(b"")  # it lives
+            node.exchange.post("stranger", "x" * 100_000)
+            if not node.links.linked:
+                break
+            await anyio.lowlevel.checkpoint()
+        await until(lambda: not node.links.linked)
+        connection.transport.abort()
+
+
+# --- what links carry ----------------------------------------------------------------------------
+
+
+async def test_messages_of_any_size_are_passed_on() -> None:
+    root = Node("root")
+    child = Node("child", parent=root.address)
+    async with running(root, child):
+        await linked(root, child)
+        for size in (0, 10, 100_000, 3_000_000):
+            assert root.exchange.post("child", "x" * size)
+            await until(lambda size=size: child.delivered)
+            assert child.delivered.pop() == ("root", "x" * size)
+
+
+async def test_changes_are_sent_together() -> None:
+    root = Node("root")
+    child = Node("child", parent=root.address)
+    async with running(root, child):
+        await linked(root, child)
+        await until(lambda: root.exchange.view.get("child"))
+        flushes = []
+        link = child.links._links["root"]
+        flush = link._exchange.flush
+        child.exchange.flush = lambda peer_id: (flushes.append(peer_id), flush(peer_id))[1]  # type: ignore[method-assign, func-returns-value]
+        for seq in range(2, 502):
+            child.tell(seq)
+            if seq % 10 == 0:
+                await anyio.sleep(0.001)
+        await until(lambda: root.exchange.view.get("child").state.seq == 501)  # type: ignore[union-attr]
+        assert 1 <= len(flushes) < 30
+
+
+async def test_a_change_is_known_next_door_within_milliseconds() -> None:
+    root = Node("root", ping_s=1)
+    child = Node("child", parent=root.address, ping_s=1)
+    async with running(root, child):
+        await linked(root, child)
+        await until(lambda: root.exchange.view.get("child"))
+        took = []
+        for seq in range(2, 12):
+            await anyio.sleep(0.03)
+            began = time.perf_counter()
+            child.tell(seq)
+            await until(lambda seq=seq: root.exchange.view.get("child").state.seq == seq)  # type: ignore[union-attr]
+            took.append(time.perf_counter() - began)
+        assert sorted(took)[5] < 0.05
