@@ -41,8 +41,11 @@ def status_reasons() -> set[str]:
     which a start fails.
     """
     found: set[str] = set()
-    for call in _calls(("manager",)):
-        found |= _keyword(call, "reason")
+    for call in _calls(("manager", "delegation")):
+        if _name(call.func) not in {"Refuse", "Refused"}:  # those say a sentence
+            found |= _keyword(call, "reason")
+        if _name(call.func) == "give_back":
+            found |= _texts(call.args[1])
         if _name(call.func) == "Verdict":
             found |= _texts(call.args[0])
     for call in _calls(("supervision",)):
@@ -50,9 +53,11 @@ def status_reasons() -> set[str]:
             found |= _texts(call.args[0])
         if _name(call.func) == "ExecutionError":
             found |= _keyword(call, "code")
-    for node in _nodes(("manager", "supervision")):
+    for node in _nodes(("manager", "delegation", "supervision")):
         if isinstance(node, ast.Assign):
             found |= _assigned(node)
+        elif isinstance(node, ast.Dict):
+            found |= _entry(node, "reason")
     return (found - ENDS_THE_AGENT) | {errors.ExecutionError.code, errors.StorageFullError.code}
 
 
@@ -70,6 +75,16 @@ def _assigned(node: ast.Assign) -> set[str]:
                 word for one, value in pairs if _name(one) == "reason" for word in _texts(value)
             }
     return found
+
+
+def _entry(node: ast.Dict, name: str) -> set[str]:
+    """The texts that a literal mapping has under `name`."""
+    return {
+        word
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value == name
+        for word in _texts(value)
+    }
 
 
 def _keyword(call: ast.Call, name: str) -> set[str]:

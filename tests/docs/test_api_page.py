@@ -9,13 +9,16 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
+from cnet import config
+from cnet.agent.tree import Tree
 from cnet.api import create_app, schemas
 from cnet.api.context import ApiContext
 from cnet.api.errors import STATUS
+from cnet.cluster.hello import Identity
 from cnet.executors.inference import MlModelConfig, OpenCvConfig
 from cnet.executors.process import ProcessConfig
 from cnet.inference import replies
-from cnet.manager import Journal, Manager
+from cnet.manager import Journal
 from cnet.model.resources import Resources
 from cnet.model.workload import HealthSpec, LimitsSpec, Requirements, RestartPolicy, WorkloadSpec
 from cnet.register import Ledger
@@ -33,15 +36,14 @@ async def document(tmp_path: Path) -> dict[str, Any]:
     journal = Journal(tmp_path / "cnet.db")
     journal.open()
     try:
-        manager = Manager(
-            node_id="docs",
-            ledger=Ledger(Resources()),
-            journal=journal,
-            executors={},
-            keep_ended=0,
+        identity = Identity(node_id="docs", instance="i", incarnation=1, port=0)
+        tree = Tree(config.load(env={}), identity)
+        manager = tree.manager(ledger=Ledger(Resources()), journal=journal, executors={})
+        context = ApiContext(
+            manager=manager, exchange=tree.exchange, links=tree.links, started_at=0.0
         )
-        context = ApiContext(manager=manager, labels={}, started_at=0.0)
-        transport = httpx.ASGITransport(create_app(context, token=None, max_body_bytes=1024))
+        apps = create_app(context, directory=tree.directory, token=None, max_body_bytes=1024)
+        transport = httpx.ASGITransport(apps.guarded)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer: dict[str, Any] = (await client.get("/openapi.json")).json()
     finally:

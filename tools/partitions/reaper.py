@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 NAMED = Path("/run/netns")
@@ -45,16 +45,21 @@ def destroy(names: Iterable[str]) -> None:
     Raises RuntimeError when a process outlives SIGKILL for long.
     """
     there = {name: number for name in names if (number := inode(name)) is not None}
+    _empty(there.values())
+    for name in there:
+        subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+    _empty(there.values())  # who was about to enter when the first look was taken
+
+
+def _empty(inodes: Collection[int]) -> None:
     deadline = time.monotonic() + GIVE_UP_S
-    while pids := inside(there.values()):
+    while pids := inside(inodes):
         if time.monotonic() > deadline:
             raise RuntimeError(f"processes {pids[:5]} outlive SIGKILL")
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
-    for name in there:
-        subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
 
 def main() -> None:

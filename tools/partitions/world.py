@@ -54,13 +54,14 @@ class World:
             for host in self.topology.hosts:
                 if not host.inbound:
                     self.network.refuse_inbound(host.name)
-                self.members[host.name] = Member(
+                self.members[host.name] = member = Member(
                     host.name,
                     self.folder / host.name,
                     self.network,
                     self._config(host.name),
                     token,
                 )
+                stack.callback(member.kill)
             self._stack = stack.pop_all()
         return self
 

@@ -110,6 +110,20 @@ def undrain(
 
 
 @group.command()
+def forget(
+    ctx: typer.Context, node_id: Node, agent: AgentOption = None, as_json: JsonOption = False
+) -> None:
+    """Give up a node that will never be back: its workloads are placed again.
+
+    Only where you are sure: nobody can check that they do not run there still.
+    """
+    session = session_of(ctx, agent=agent, as_json=as_json)
+    with session.connect() as client:
+        answer = client.forget(node_id)
+    _show(session, answer, str(answer["message"]))
+
+
+@group.command()
 def label(
     ctx: typer.Context,
     node_id: Node,

@@ -180,6 +180,10 @@ class AgentClient:
         """Let the node take new work again: `{message, node}`."""
         return json_object(self._http.request("POST", _node_path(node_id, "/undrain")))
 
+    def forget(self, node_id: str) -> JsonObject:
+        """Give up a node that will never be back: `{message}`. TransitionError while reachable."""
+        return json_object(self._http.request("DELETE", _node_path(node_id, "")))
+
     def label(self, node_id: str, labels: Mapping[str, str | None]) -> JsonObject:
         """Set labels of the node, and remove those given as None: `{message, node}`."""
         body = {"labels": dict(labels)}

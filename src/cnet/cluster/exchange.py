@@ -250,7 +250,7 @@ class Exchange:
         if to == self.node_id:
             self._deliver(to, body)
             return True
-        hop = self.next_hop(to)
+        hop = next(self._ways(to), None)
         if hop is None:
             return False
         message = Post(to=to, source=self.node_id, path=(self.node_id,), body=body)
@@ -265,6 +265,12 @@ class Exchange:
         for hop in (self.view.route(to), self._learned.get(to)):
             if hop in self._links:
                 yield hop
+
+    def _ways(self, to: str) -> Iterator[str]:
+        """For a message: what nobody here has heard of, somebody above may have."""
+        yield from self._hops(to)
+        if self.view.get(to) is None:
+            yield from (name for name, link in self._links.items() if link.role == "parent")
 
     # ── messages ────────────────────────────────────────────────────────────────────────────────
 
@@ -281,7 +287,7 @@ class Exchange:
         if post.to == self.node_id:
             self._deliver(post.source, post.body)
             return
-        hop = next((hop for hop in self._hops(post.to) if hop not in post.path), None)
+        hop = next((hop for hop in self._ways(post.to) if hop not in post.path), None)
         if hop is None or len(post.path) >= MAX_HOPS:
             self.dropped += 1
             return

@@ -126,8 +126,7 @@ class Link:
         """Queue a frame of the exchange."""
         for part in wire.encode(frame):
             self._outbox.put(part)
-        if self._outbox.size > MAX_WAITING:
-            self.cut(f"{self.peer_id} does not read what it is sent", abrupt=True)
+        self._require_reader(anyio.current_time())
 
     def dirty(self) -> None:
         """The exchange has something to flush; see COALESCE_S."""
@@ -167,10 +166,16 @@ class Link:
             self._heard_at = max(self._heard_at, now - patience + ping_s)
         if now - self._heard_at > patience:
             self.cut(f"nothing heard from {self.peer_id} for {patience:g} s", abrupt=True)
-        elif self._sending and now - self._sent_at > max(MAX_SEND_S, patience):
-            self.cut(f"{self.peer_id} does not read what it is sent", abrupt=True)
-        elif now - self._sent_at >= ping_s and not self._outbox and not self._sending:
+            return
+        self._require_reader(now)
+        if now - self._sent_at >= ping_s and not self._outbox and not self._sending:
             self._outbox.put(wire.PING)
+
+    def _require_reader(self, now: float) -> None:
+        """Give an agent up that lives but does not read: what waits for it must not pile up."""
+        stuck = self._sending and now - self._sent_at > MAX_SEND_S
+        if stuck or self._outbox.size > MAX_WAITING:
+            self.cut(f"{self.peer_id} does not read what it is sent", abrupt=True)
 
     async def _guarded(self, part: Callable[[], Awaitable[None]]) -> None:
         """Run one of the two tasks; however it ends, the link ends with it, and nothing else."""
@@ -187,6 +192,8 @@ class Link:
     async def _read(self) -> None:
         while True:
             data = await self._socket.receive()
+            if self._scope.cancel_called:  # nothing is handed on after another link took its place
+                return
             self._heard_at = anyio.current_time()
             received = self._assembler.feed(data)
             if isinstance(received, tuple):

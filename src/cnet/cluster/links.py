@@ -31,7 +31,7 @@ from cnet.cluster.sockets import (
 from cnet.cluster.streams import Stream
 from cnet.cluster.wire import Open
 from cnet.config import Settings
-from cnet.errors import UnreachableError
+from cnet.errors import MalformedError, UnreachableError
 from cnet.register.view import LinkRole
 
 log = structlog.get_logger(__name__)
@@ -95,6 +95,7 @@ class Links:
         self._handshakes = Handshakes(
             identity, lambda node_id: link.held if (link := self._links.get(node_id)) else None
         )
+        self._last_refusal = ""
         self._tasks: TaskGroup | None = None
 
     def attach(self, *, exchange: ExchangePort, app: ASGIApp) -> None:
@@ -192,6 +193,10 @@ class Links:
         return link
 
     def _serve(self, link: Link, opened: Open, stream: Stream) -> None:
+        if opened.path[-1:] != (link.peer_id,):
+            raise MalformedError(
+                f"open: path {list(opened.path)} does not lead to {link.peer_id}, which sends it"
+            )
         if self._tasks is None:
             stream.reset(f"{self.node_id} is stopping")
             link.forget(stream)
@@ -237,12 +242,18 @@ class Links:
         try:
             caller, confirmed = await self._handshakes.answer(socket)
         except HandshakeError as error:
-            log.info("link_refused", remote=socket.remote[0], details=error.details)
+            self._note_refusal(socket.remote[0], error)
             await socket.close(CloseCode.POLICY_VIOLATION, error.details)
             return
         host, port = split_address(confirmed.address)
         self._note_address(caller, host, port)
         await self._hold(socket, caller, dialled=False)
+
+    def _note_refusal(self, remote: str, error: HandshakeError) -> None:
+        """Log it once, not with every try of the same caller; of two that call, one is refused."""
+        if error.why != "duplicate" and error.details != self._last_refusal:
+            self._last_refusal = error.details
+            log.warning("link_refused", remote=remote, details=error.details)
 
     async def _talk(self, socket: DialledSocket, target: Target) -> Outcome:
         """Make a link of a connection that was dialled, and stay until it has ended."""
@@ -316,12 +327,13 @@ class Links:
     # --- time ----------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        period = self._settings.links.ping_s / BEATS_PER_PING
+        ping_s = self._settings.links.ping_s
+        period = ping_s / BEATS_PER_PING
         due = anyio.current_time() + period
         while True:
             await anyio.sleep(due - anyio.current_time())
             now = anyio.current_time()
-            late = now - due > period
+            late = now - due > ping_s
             for link in list(self._links.values()):
                 link.beat(now, late=late)
             due = now + period

@@ -217,6 +217,6 @@ def scope_of(opened: Open, *, link: str) -> Scope:
         "state": {},
         "extensions": {},
         "cnet.link": link,
-        "cnet.source": opened.path[0] if opened.path else link,
+        "cnet.source": opened.path[0],
         "cnet.path": opened.path,
     }

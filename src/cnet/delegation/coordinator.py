@@ -62,6 +62,7 @@ class Coordinator(Generic[J]):
         self._debits: defaultdict[str, dict[str, _Debit]] = defaultdict(dict)
         self._queue = PendingQueue()
         self._pass_due = False
+        self._ending: dict[str, bool] = {}  # ids of jobs that end to make room
         self.owner: Owner[J] = Owner(
             world,
             lease_s=lease_s,
@@ -82,20 +83,20 @@ class Coordinator(Generic[J]):
 
     def node_changed(self, node_id: str, node: KnownNode | None) -> None:
         """The view has something new about a node; None when it is not known any more."""
-        before = self._known.get(node_id)
+        debits = self._debits.get(node_id, {})
         if node is None:
             self._known.pop(node_id, None)
             self.index.remove(node_id)
-            return
-        self._known[node_id] = node
-        debits = self._debits.get(node_id)
-        if debits:
+            answered = [job_id for job_id, debit in debits.items() if debit.counted_from]
+        else:
+            self._known[node_id] = node
             seen = node.state.version
-            for job_id in [k for k, debit in debits.items() if debit.is_counted_in(seen)]:
-                del debits[job_id]
+            answered = [job_id for job_id, debit in debits.items() if debit.is_counted_in(seen)]
+        for job_id in answered:
+            del debits[job_id]
+        if not debits:
+            self._debits.pop(node_id, None)
         self._reindex(node_id)
-        if before is None or _may_have_more(before, node):
-            self.look_again()
 
     def route_changed(self, node_id: str, *, up: bool) -> None:
         """A node can be reached from now on, or not any more."""
@@ -172,7 +173,10 @@ class Coordinator(Generic[J]):
 
     def place(self, job: J) -> None:
         """Place a pending job now, or queue it. Hosted ones run here or go back to their owner."""
-        if job.status.owner is not None:
+        preempted = self._ending.pop(job.id, None) is not None
+        if job.status.owner is not None and preempted:
+            self.host.give_back(job, "preempted", "it made room for a higher priority")
+        elif job.status.owner is not None:
             self.host.queued(job)
         else:
             self.enqueue(job)
@@ -245,10 +249,16 @@ class Coordinator(Generic[J]):
         own = self._known.get(self._node_id)
         if own is None:
             return False
-        chosen = victims(job.wanted, own.state.available, self._world.preemptible(), spec.priority)
+        free = own.state.available
+        for job_id in self._ending:
+            ending = self._world.get(job_id)
+            if ending is not None and ending.status.holds_room:
+                free += ending.wanted
+        chosen = victims(job.wanted, free, self._world.preemptible(), spec.priority)
         for job_id in chosen or ():
             victim = self._world.get(job_id)
             if victim is not None:
+                self._ending[job_id] = True
                 self._world.preempt(victim)
         return chosen is not None
 
@@ -279,12 +289,15 @@ class Coordinator(Generic[J]):
 
     def changed(self, job: J) -> None:
         """The status of a job has changed here."""
+        if job.status.is_terminal:
+            self._ending.pop(job.id, None)
         if job.status.owner is not None:
             self.host.report(job)
 
     def forgotten(self, job: J) -> None:
         """A job is erased."""
         self._queue.discard(job.id)
+        self._ending.pop(job.id, None)
         self.owner.forgotten(job)
         self.host.forgotten(job)
 
@@ -312,13 +325,13 @@ class Coordinator(Generic[J]):
             if not debits:
                 del self._debits[node_id]
             self._reindex(node_id)
-            if version == (0, 0):
-                self.look_again()
 
     def _reindex(self, node_id: str) -> None:
+        """Let the scheduler see the node as it is, less what was just promised to others."""
         node = self._known.get(node_id)
         if node is None:
             return
+        before = self.index.get(node_id)
         debits = self._debits.get(node_id)
         if debits:
             owed = Resources()
@@ -327,6 +340,8 @@ class Coordinator(Generic[J]):
             available = node.state.available.minus_floor(owed)
             node = replace(node, state=replace(node.state, available=available))
         self.index.put(node)
+        if before is None or _may_have_more(before, node):
+            self.look_again()
 
     def _version_of(self, node_id: str) -> tuple[int, int] | None:
         node = self._known.get(node_id)

@@ -29,6 +29,8 @@ REFUSALS_KEPT_S = 600.0
 PREEMPTION_WAIT_S = 60.0
 """How long a job waits for the ends of those that make room for it."""
 RENEWALS_PER_LEASE = 3
+NO_VERSION = (0, 0)
+"""Older than any state of a node: the refusal says nothing about the next try."""
 
 
 @dataclass(slots=True)
@@ -80,9 +82,10 @@ class Host(Generic[J]):
         elif message.id in self._admitting:
             return  # it is being looked at
         elif self._is_void(message.id, message.k):
-            self._refuse(owner, message.id, message.k, "refused before", lasting=False)
+            self._refuse(owner, message.id, message.k, "refused before", until=NO_VERSION)
         elif message.incarnation != self._incarnation:
-            self._refuse(owner, message.id, message.k, "restarted since", lasting=False)
+            until = (self._incarnation, -1)
+            self._refuse(owner, message.id, message.k, "restarted since", until=until)
         else:
             self._admitting[message.id] = message
             self._world.admit(message, owner, lambda found: self._decide(owner, message, found))
@@ -96,9 +99,11 @@ class Host(Generic[J]):
             self.report(job)
         elif message.k > status.assignment:
             # The owner has taken it back meanwhile, which it only does when nothing runs here.
-            # What is left of the older assignment goes first; the owner asks again.
-            self._end(job)
-            self._refuse(owner, message.id, message.k, "still clearing up", lasting=False)
+            # What is left of the older assignment goes first; until then the owner asks again.
+            if status.returned:
+                self._world.forget(job)
+            else:
+                self._end(job)
 
     def _decide(self, owner: str, message: Assign, found: J | str) -> None:
         del self._admitting[message.id]
@@ -106,14 +111,14 @@ class Host(Generic[J]):
             self._refuse(owner, message.id, message.k, found, lasting=True)
             return
         if self._is_void(message.id, message.k):
-            self._refuse(owner, message.id, message.k, "taken back", lasting=False)
+            self._refuse(owner, message.id, message.k, "taken back", until=NO_VERSION)
             return
         if self._draining():
-            self._refuse(owner, message.id, message.k, "draining", lasting=False)
+            self._refuse(owner, message.id, message.k, "draining")
             return
         why_not = self._world.reserve(found)
         if why_not is not None and not (message.preempt and self._room_made(found, found.spec)):
-            self._refuse(owner, message.id, message.k, why_not, lasting=False)
+            self._refuse(owner, message.id, message.k, why_not)
             return
         self._undurable.add(found.id)
         self._by_owner[owner].add(found.id)
@@ -192,6 +197,8 @@ class Host(Generic[J]):
 
     def on_grant(self, owner: str, message: Grant) -> None:
         """More time for leased jobs."""
+        if message.incarnation != self._incarnation:
+            return
         until = message.asked_at + message.lease_s
         for job_id, k in message.held:
             job = self._held_for(owner, job_id)
@@ -220,6 +227,8 @@ class Host(Generic[J]):
         changed, self._changed = self._changed, {}
         for job_id in changed:
             job = self._world.get(job_id)
+            if job_id in self._undurable:
+                continue  # told once it is durable
             if job is not None and job.status.owner is not None:
                 self._counter += 1
                 self._unheard[job_id] = _Unheard(
@@ -246,6 +255,7 @@ class Host(Generic[J]):
         """Nothing of it runs here, and nothing will: it is its owner's again."""
         self._leases.pop(job.id, None)
         self._awaiting_room.pop(job.id, None)
+        self._unheard.pop(job.id, None)  # what is acknowledged from here on is not this
         self._world.change(job, phase=Phase.FAILED, reason=reason, detail=detail, returned=True)
         self._undurable.add(job.id)
         self._world.durably(lambda: self._accepted(job))
@@ -288,8 +298,13 @@ class Host(Generic[J]):
         self._by_owner[str(job.status.owner)].add(job.id)
         self._counter += 1
         self._unheard[job.id] = _Unheard(self._counter, due=self._world.now())
-        if job.status.phase == Phase.PENDING:
+        status = job.status
+        if status.returned:
+            return
+        if status.phase == Phase.PENDING:
             self.give_back(job, "no_capacity", "the node was restarted before there was room")
+        elif status.reason == "lease_expired" and status.desired == "running":
+            self.give_back(job, "lease_expired", str(status.detail))
 
     def route_changed(self, node_id: str, *, up: bool) -> None:
         """An agent can be reached again: it may be an owner that has missed something."""
@@ -319,6 +334,7 @@ class Host(Generic[J]):
         for owner in [owner for owner, due in self._renew_due.items() if due <= now]:
             self._renew(owner)
         for job_id in [key for key, limit in self._awaiting_room.items() if limit <= now]:
+            del self._awaiting_room[job_id]
             job = self._world.get(job_id)
             if job is not None and job.status.phase == Phase.PENDING:
                 self.give_back(job, "no_capacity", "no room came free in time")
@@ -336,7 +352,9 @@ class Host(Generic[J]):
                 held.append((job_id, job.status.assignment))
         if held:
             self._renew_due[owner] = now + self._renew_every_s
-            self._world.send(owner, Renew(asked_at=now, held=tuple(held)))
+            self._world.send(
+                owner, Renew(incarnation=self._incarnation, asked_at=now, held=tuple(held))
+            )
         else:
             self._renew_due.pop(owner, None)
 
@@ -351,14 +369,24 @@ class Host(Generic[J]):
         highest = max(k, self._refused.get(job_id, (-1, 0.0))[0])
         self._refused[job_id] = (highest, self._world.now())
 
-    def _refuse(self, owner: str, job_id: str, k: int, reason: str, *, lasting: bool) -> None:
+    def _refuse(
+        self,
+        owner: str,
+        job_id: str,
+        k: int,
+        reason: str,
+        *,
+        lasting: bool = False,
+        until: tuple[int, int] | None = None,
+    ) -> None:
+        """`until`: the version up to which this node would refuse again; default: as it is now."""
         self._void(job_id, k)
         refusal = Refuse(
             id=job_id,
             k=k,
             reason=reason,
             lasting=lasting,
-            node_version=self._world.node_version(),
+            node_version=self._world.node_version() if until is None else until,
         )
         self._world.send(owner, refusal)
 

@@ -30,6 +30,7 @@ LEASE_MARGIN_S = 2.0
 """On top of lease and grace, for the kill itself and whatever the clocks differ by."""
 CLOCK_DRIFT = 0.01
 """Share by which two machines' clocks may run apart."""
+LAST_SEQ = 2**62
 KEPT_BACK = frozenset({"phase", "reason", "detail", "ended_at", "log_tail", "exit_code"})
 """What a host that has not heard the last wish cannot know."""
 
@@ -39,6 +40,9 @@ class _Open:
     """Something the host has not answered yet."""
 
     due: float
+    generation: int
+    desired: str
+    """the wish, as it is on the disk: one that a crash takes back must not have been heard"""
     pause_s: float = FIRST_RETRY_S
     sent: bool = False
 
@@ -96,9 +100,21 @@ class Owner(Generic[J]):
         self._world.durably(ask)
 
     def tell(self, job: J) -> None:
-        """A new wish for a job at a host is durable: pass it on."""
-        self._open[job.id] = _Open(due=self._world.now(), sent=True)
-        self._tell(job)
+        """There is a new wish for a job at a host: pass it on once it is durable."""
+        k = job.status.assignment
+        entry = self._entry(job, sent=True)
+
+        def say() -> None:
+            if job.status.assignment == k and job.status.host is not None:
+                self._open[job.id] = entry
+                self._tell(job)
+
+        self._world.durably(say)
+
+    def _entry(self, job: J, *, sent: bool, wait_s: float = 0.0) -> _Open:
+        status = job.status
+        due = self._world.now() + wait_s
+        return _Open(due, status.generation, status.desired, sent=sent)
 
     def excluded(self, job: J, version_of: Callable[[str], tuple[int, int] | None]) -> list[str]:
         """Nodes that have refused the job and do not look any different since."""
@@ -120,13 +136,12 @@ class Owner(Generic[J]):
         """After a start: a job that the journal says is at a host."""
         status = job.status
         self._by_host[str(status.host)].add(job.id)
-        if status.is_terminal and status.desired != "deleted":
+        if status.is_terminal and status.desired != "deleted" and not status.generation:
             return
         if _is_leased(job):
             # What the last incarnation granted is not known any more: the most it can have been.
             self._bound[job.id] = self._world.now() + self._held_for(job)
-        if not status.answered or status.generation or status.desired != "running":
-            self._open[job.id] = _Open(due=self._world.now(), sent=True)
+        self._open[job.id] = self._entry(job, sent=True)
 
     def forgotten(self, job: J) -> None:
         """The job is no more."""
@@ -136,7 +151,7 @@ class Owner(Generic[J]):
     def _follow(self, job: J) -> None:
         now = self._world.now()
         self._by_host[str(job.status.host)].add(job.id)
-        self._open[job.id] = _Open(due=now)
+        self._open[job.id] = self._entry(job, sent=False)
         if _is_leased(job):
             self._bound[job.id] = now  # nothing was granted for this assignment
 
@@ -154,9 +169,12 @@ class Owner(Generic[J]):
         entry.due = self._world.now() + entry.pause_s
         entry.pause_s = min(entry.pause_s * 2, LAST_RETRY_S)
         message: Message
-        if status.answered or status.desired != "running":
+        if status.answered or entry.desired != "running":
             message = Want(
-                id=job.id, k=status.assignment, generation=status.generation, desired=status.desired
+                id=job.id,
+                k=status.assignment,
+                generation=entry.generation,
+                desired=entry.desired,
             )
         else:
             message = Assign(
@@ -166,7 +184,7 @@ class Owner(Generic[J]):
                 spec=job.spec.model_dump(mode="json"),
                 created_at=status.created_at,
                 attempt=status.attempt,
-                generation=status.generation,
+                generation=entry.generation,
                 preempt=job.spec.priority > 0,
             )
         if self._world.send(status.host, message):
@@ -184,10 +202,10 @@ class Owner(Generic[J]):
             return
         ack = Ack(id=message.id, k=message.k, version=message.version)
         if message.version > job.status.host_version:
-            self._settled(job, source, message.node_version)
             if message.returned:
                 self._take_back(job, str(message.state.get("detail") or "given back"))
             else:
+                self._settled(job, source, message.node_version)
                 self._mirror(job, message)
         if message.returned or job.status.is_terminal:
             self._world.durably(lambda: _ignore(self._world.send(source, ack)))
@@ -199,15 +217,17 @@ class Owner(Generic[J]):
         job = self._mine(source, message.id, message.k)
         if job is None:
             return
-        self._settled(job, source, (0, 0))
-        self._refused[job.id][source] = None if message.lasting else message.node_version
+        seen = message.node_version
+        # Another incarnation of the node may be able to do what this one never will.
+        self._refused[job.id][source] = (seen[0], LAST_SEQ) if message.lasting else seen
         self._take_back(job, f"{source}: {message.reason}")
 
     def on_gone(self, source: str, message: Gone) -> None:
         """Nothing of it is left at the host."""
         job = self._mine(source, message.id, message.k)
-        if job is not None:
-            self._settled(job, source, (0, 0))
+        if job is None:
+            return
+        if job.id in self._open or not job.status.is_terminal:
             self._take_back(job, f"{source} does not have it any more")
 
     def on_renew(self, source: str, message: Renew) -> None:
@@ -219,7 +239,12 @@ class Owner(Generic[J]):
                 self._bound[job_id] = self._world.now() + self._held_for(job)
                 granted.append((job_id, k))
         if granted:
-            grant = Grant(asked_at=message.asked_at, lease_s=self._lease_s, held=tuple(granted))
+            grant = Grant(
+                incarnation=message.incarnation,
+                asked_at=message.asked_at,
+                lease_s=self._lease_s,
+                held=tuple(granted),
+            )
             self._world.send(source, grant)
 
     def _mine(self, source: str, job_id: str, k: int) -> J | None:
@@ -234,7 +259,9 @@ class Owner(Generic[J]):
         if job.status.host == source and job.status.assignment == k:
             return job
         if k <= job.status.assignment:
-            self._world.send(source, Drop(id=job_id, k=k))
+            # Durably: what was taken back must stay so when the host has forgotten it.
+            drop = Drop(id=job_id, k=k)
+            self._world.durably(lambda: _ignore(self._world.send(source, drop)))
         return None
 
     def _mirror(self, job: J, message: Status) -> None:
@@ -249,6 +276,7 @@ class Owner(Generic[J]):
 
     def _take_back(self, job: J, why: str) -> None:
         """The host has nothing of it and never will: it is this agent's to place again."""
+        self._settled(job, str(job.status.host), (0, 0))
         self._unfollow(job)
         desired = job.status.desired
         self._world.change(
@@ -281,6 +309,9 @@ class Owner(Generic[J]):
             if up and job_id in self._open:
                 self._open[job_id].pause_s = FIRST_RETRY_S
                 self._tell(job)
+            elif up and not job.status.is_terminal:
+                # `Follow` may be lost: ask for this one until something is heard of it.
+                self._open[job_id] = self._entry(job, sent=True, wait_s=FIRST_RETRY_S)
             elif not up and not job.status.is_terminal:
                 self._world.change(
                     job,

@@ -177,13 +177,12 @@ class Manager:
     def give_up(self, node_id: str) -> None:
         """A person says that a node will never be back: place its workloads elsewhere.
 
-        Raises ConflictError while it can be reached.
+        Raises TransitionError while it can be reached.
         """
         node = self.coordinator.known.get(node_id)
         if node_id == self.node_id or (node is not None and node.reachable):
-            raise ConflictError(
-                f"node: {node_id} can be reached; only a node that is lost can be given up",
-                code="node_reachable",
+            raise TransitionError(
+                f"node: {node_id} can be reached; only a node that is lost can be given up"
             )
         self.coordinator.owner.given_up(node_id)
 
@@ -264,7 +263,8 @@ class Manager:
         with anyio.CancelScope(shield=True):
             if workload.status.host is not None:
                 await self._wish_elsewhere(workload, "running")
-            elif workload.status.phase == Phase.PENDING:
+                return workload
+            if workload.status.phase == Phase.PENDING:
                 return workload
             if workload.status.phase == Phase.BACKOFF:
                 await self._ask_to_stop(workload, desired="running")

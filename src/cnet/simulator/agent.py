@@ -425,6 +425,7 @@ class Agent:
         if before.host is not None and status.host != before.host:
             self._witness.taken_back(self.node_id, job.id, before.host)
         if not job.accepted:
+            self._room_changed()
             return
         self._witness.books(self, job)
         self._count(job, before)

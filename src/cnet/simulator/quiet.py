@@ -49,9 +49,8 @@ class Quiet:
                 owned = job.status.owner is None
                 yield from self._owned(agent, job) if owned else self._hosted(agent, job)
         for job_id, node_id in self._witness.running.items():
-            agent = self._agent(node_id)
-            job = agent.get(job_id)
-            if job is None or job.status.phase != Phase.RUNNING:
+            running = self._agent(node_id).get(job_id)
+            if running is None or running.status.phase != Phase.RUNNING:
                 yield f"{job_id} runs on {node_id}, whose agent does not say so"
 
     def _agents(self) -> Iterator[Agent]:
@@ -66,26 +65,31 @@ class Quiet:
     # --- views ---------------------------------------------------------------------------------
 
     def _reach(self, origin: Machine) -> dict[str, int]:
-        """By agent that is to know of `origin`: the links between them, by the rules of 4.2."""
+        """By agent that is to know of `origin`: the links between them, by the rules of links."""
+        above = set(self._chain_above(origin))
         found = {origin.node_id: 0}
-        Place = tuple[Machine, LinkRole | None, bool]
-        places: deque[tuple[Place, int]] = deque([((origin, None, True), 0)])
-        seen: set[tuple[str, LinkRole | None, bool]] = set()
+        places: deque[tuple[Machine, LinkRole | None]] = deque([(origin, None)])
+        distances = deque([0])
+        seen: set[tuple[str, LinkRole]] = set()
         while places:
-            (machine, role, below), hops = places.popleft()
+            (machine, heard_from), hops = places.popleft(), distances.popleft()
             for link in self._network.links_of(machine):
                 other = link.other(machine)
-                towards = link.role_seen_by(machine)
-                if not _told(machine, other, role, below, towards):
-                    continue
                 told_as = link.role_seen_by(other)
-                still_below = below and told_as == "child"
-                name = (other.node_id, told_as, still_below)
-                if name not in seen:
-                    seen.add(name)
+                below = machine.node_id in above
+                told = _told(machine, other, heard_from, below, link.role_seen_by(machine))
+                if told and (other.node_id, told_as) not in seen:
+                    seen.add((other.node_id, told_as))
                     found.setdefault(other.node_id, hops + 1)
-                    places.append(((other, told_as, still_below), hops + 1))
+                    places.append((other, told_as))
+                    distances.append(hops + 1)
         return found
+
+    def _chain_above(self, machine: Machine) -> Iterator[str]:
+        above = machine.parent_id
+        while above is not None:
+            yield above
+            above = self._witness.machines[above].parent_id
 
     def _views(self, agent: Agent) -> Iterator[str]:
         here = agent.node_id
@@ -190,13 +194,13 @@ class Quiet:
 
 
 def _told(
-    machine: Machine, other: Machine, role: LinkRole | None, below: bool, towards: LinkRole
+    machine: Machine, other: Machine, heard_from: LinkRole | None, below: bool, towards: LinkRole
 ) -> bool:
-    """Whether an agent tells another of a node that it has heard of over a link of that role."""
-    if role is None:
+    """Whether an agent tells another of a node: `heard_from` and `below` are what it is to it."""
+    if heard_from is None:
         return True
-    if towards == "parent":
-        return role != "parent"
-    if towards == "peer":
-        return machine.shares and below
-    return other.escalates
+    if towards == "child":
+        return other.escalates
+    if heard_from == "parent":
+        return False
+    return towards == "parent" or (machine.shares and below)

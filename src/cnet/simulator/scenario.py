@@ -71,7 +71,8 @@ def build_tree(
         machines.append(machine)
         witness.machines[machine.node_id] = machine
     for _ in range(nodes // 5):
-        _make_peers(*chance.sample(machines, 2), network) if nodes > 2 else None
+        one, other = chance.sample(machines, 2)
+        _make_peers(one, other, network)
     return machines
 
 

@@ -300,12 +300,23 @@ def test_messages_go_hop_by_hop_and_home() -> None:
 
 def test_a_message_without_a_way_is_refused_or_dropped() -> None:
     network = linked(CHAIN)
-    assert not network.exchange("d").post("a", 1), "d knows its parent only"
+    assert not network.exchange("a").post("nobody", 1)
     network.disconnect(CHAIN[2])
     assert network.exchange("b").post("d", 1), "b has not heard yet"
     network.settle()
     assert network.exchange("c").dropped == 1
     assert not network.exchange("b").post("d", 1)
+
+
+def test_a_message_to_a_stranger_goes_up_to_whoever_knows_it() -> None:
+    network = linked(CHAIN)
+    assert network.exchange("d").post("a", 1), "d knows its parent only"
+    network.settle()
+    assert network.sites["a"].received == [("d", 1)]
+    assert network.exchange("d").next_hop("a") is None
+    network.exchange("d").post("nobody", 1)
+    network.settle()
+    assert network.exchange("a").dropped == 1
 
 
 def test_what_was_learned_from_messages_goes_with_the_link() -> None:

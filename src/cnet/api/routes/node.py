@@ -216,6 +216,26 @@ async def relabel(node_id: NodeId, request: Request, context: Context) -> Respon
     return json_response({"message": f"labels of {node_id} changed", "node": _own(context)})
 
 
+@router.delete(
+    "/nodes/{node_id}",
+    summary="Give up a node that will never be back",
+    responses={200: {"model": schemas.MessageBody}, **schemas.errors(404, 409, 422)},
+)
+async def forget(node_id: NodeId, context: Context) -> Response:
+    """Its workloads that this agent owns are placed again; should it return, they are void there.
+
+    Whoever says so must be sure: nothing can prove that they do not run there still.
+    """
+    _find(context, node_id)
+    context.manager.give_up(node_id)
+    message = f"node {node_id} given up"
+    try:
+        context.exchange.unregister(node_id)
+    except ConflictError:
+        message += "; it is shown as long as another agent tells of it: give it up there as well"
+    return json_response({"message": message})
+
+
 @router.get("/health", responses={200: {"model": schemas.HealthBody}, **schemas.errors()})
 async def health(context: Context) -> Response:
     """Answered without a token, also beyond loopback."""
