@@ -10,10 +10,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -40,8 +41,13 @@ def _new_folder() -> Path:
 
 
 @contextmanager
-def running_agent(*options: str) -> Iterator[RunningAgent]:
-    """Start an agent, and at the end stop it with all its workloads."""
+def running_agent(
+    *options: str, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[RunningAgent]:
+    """Start an agent, and at the end stop it with all its workloads.
+
+    `settings` are environment variables for it.
+    """
     folder = _new_folder()
     url_file = folder / "url"
     data_dir = folder / "data"
@@ -53,6 +59,7 @@ def running_agent(*options: str) -> Iterator[RunningAgent]:
         **os.environ,
         "CNET_AGENT__STOP_WORKLOADS_ON_EXIT": "true",
         "CNET_RESOURCES__CPU": "1000",
+        **settings,
     }
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)

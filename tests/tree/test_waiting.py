@@ -40,7 +40,7 @@ def full(tree: Tree) -> dict[str, Json]:
 def test_one_reason_for_each_node(tree: Tree, full: dict[str, Json]) -> None:
     waiting = _pending(tree)
     reasons = waiting["status_detail"].split("; ")
-    assert sorted(reasons) == sorted(f"{name}: cpu 1 core short" for name in SMALL)
+    assert sorted(reasons) == sorted(f"{name}: cpu 1 cores short" for name in SMALL)
     assert waiting["node_id"] == "jiangsu"
 
 
@@ -163,7 +163,9 @@ def test_what_was_preempted_says_so(tree: Tree) -> None:
                 told.append(event["data"])
                 if event["data"]["status"] == "pending":
                     break
-    assert any(it["status_reason"] == "preempted" for it in told), told
+    assert any(it["status_reason"] == "preempted" for it in told), [
+        (it["status"], it["status_reason"], it["status_detail"]) for it in told
+    ]
 
 
 def test_what_was_preempted_goes_elsewhere_if_it_can(tree: Tree) -> None:

@@ -115,6 +115,22 @@ class Tree:
                     assert reply.status_code in {200, 404}, f"{name}: {reply.text}"
         for name in self.nodes:
             self.wait_bare(name)
+        for name in self.nodes:
+            self.wait_current(name)
+
+    def wait_current(self, at: str) -> None:
+        """Wait until what a node knows of those that run is what they say of themselves."""
+        for node_id in {it["node_id"] for it in self.known(at)} & self.nodes.keys() - {at}:
+            own = Node.json(self[node_id].http.get("/api/nodes/local"))
+            keys = ("available", "labels", "workloads", "peers", "parent_id")
+            self.wait_seen(
+                at, node_id, lambda it: all(it[key] == own[key] for key in keys), "as it is"
+            )
+
+    def known(self, at: str) -> list[Json]:
+        """All nodes of which a node knows, itself included."""
+        found: list[Json] = Node.json(self[at].http.get("/api/nodes"))["nodes"]
+        return found
 
     def wait_bare(self, name: str) -> None:
         """Wait until a node has no workload, holds no room and has no run directory."""

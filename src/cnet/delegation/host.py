@@ -29,6 +29,9 @@ REFUSALS_KEPT_S = 600.0
 PREEMPTION_WAIT_S = 60.0
 """How long a job waits for the ends of those that make room for it."""
 RENEWALS_PER_LEASE = 3
+AUDIT_S = 180.0
+"""How often an owner is asked whether it still wants all that is kept here for it."""
+AUDITED_AT_ONCE = 500
 NO_VERSION = (0, 0)
 """Older than any state of a node: the refusal says nothing about the next try."""
 
@@ -64,6 +67,7 @@ class Host(Generic[J]):
         self._refused: dict[str, tuple[int, float]] = {}  # id → highest void k, when
         self._admitting: dict[str, Assign] = {}
         self._undurable: set[str] = set()
+        self._audit_due: float | None = None
         self._wishing: dict[str, int] = {}  # id → generation of the wish that is being done
         self._unheard: dict[str, _Unheard] = {}
         self._changed: dict[str, None] = {}
@@ -333,6 +337,9 @@ class Host(Generic[J]):
             self._say(job)
         for owner in [owner for owner, due in self._renew_due.items() if due <= now]:
             self._renew(owner)
+        if self._audit_due is None or self._audit_due <= now:
+            self._audit_due = now + AUDIT_S
+            self._audit()
         for job_id in [key for key, limit in self._awaiting_room.items() if limit <= now]:
             del self._awaiting_room[job_id]
             job = self._world.get(job_id)
@@ -357,6 +364,18 @@ class Host(Generic[J]):
             )
         else:
             self._renew_due.pop(owner, None)
+
+    def _audit(self) -> None:
+        """What an owner has taken back while this node was lost, it says when asked."""
+        for owner, job_ids in sorted(self._by_owner.items()):
+            found = [self._world.get(job_id) for job_id in sorted(job_ids)]
+            held = [(job.id, job.status.assignment) for job in found if job is not None]
+            for start in range(0, len(held), AUDITED_AT_ONCE):
+                part = tuple(held[start : start + AUDITED_AT_ONCE])
+                self._world.send(
+                    owner,
+                    Renew(incarnation=self._incarnation, asked_at=self._world.now(), held=part),
+                )
 
     def _held_for(self, owner: str, job_id: str) -> J | None:
         job = self._world.get(job_id)

@@ -654,6 +654,8 @@ class Manager:
             await self._commit_and_tell(
                 workload, Event.STOP_ASKED, desired=desired, reason=reason, detail=None
             )
+            if not workload.driven and workload.status.phase == Phase.STOPPING:
+                self._drive(workload, recorded=True)  # it was waiting for its first lease
         elif workload.status.desired != desired:
             await self._state.commit(workload, desired=desired)
 

@@ -16,7 +16,7 @@ from cnet.simulator.witness import ViolationError, Witness
 JOINING_S = 10.0
 TROUBLE_S = 60.0
 LOOK_EVERY_S = 3.0
-PATIENCE_S = 240.0
+PATIENCE_S = 450.0
 """After the last fault: the longest backoff, twice, and what a lease can take."""
 PLANS_CHECKED = 3
 FRESH_S = 8.0

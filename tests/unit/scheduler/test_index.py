@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
@@ -140,11 +140,18 @@ CONSTRAINTS: list[dict[str, object]] = [
 ]
 
 
+@pytest.fixture(params=["as they are", "small"])
+def bounds(request: pytest.FixtureRequest) -> Iterator[None]:
+    with small_bounds() if request.param == "small" else nullcontext():
+        yield
+
+
+@pytest.mark.usefixtures("bounds")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_filling_a_site_takes_the_best_node_every_time(strategy: Strategy) -> None:
     dice = random.Random(strategy)
-    index = NodeIndex(machines(150))
-    for number in range(300):
+    index = NodeIndex(machines(100))
+    for number in range(200):
         room = Resources(dice.randint(1, 16) * 500, 0, dice.randint(1, 16) * GIB, 0)
         wanted = spec(room, **CONSTRAINTS[number % len(CONSTRAINTS)])
         chosen = best(wanted, index, strategy)
