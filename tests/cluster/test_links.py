@@ -416,6 +416,24 @@ async def test_messages_of_any_size_are_passed_on() -> None:
             assert child.delivered.pop() == ("root", "x" * size)
 
 
+async def test_a_slow_wire_full_of_bulk_is_no_lost_link() -> None:
+    root = Node("root")
+    async with running(root) as start:
+        between = Wire(root.port, bytes_per_s=2_000_000)
+        await start(between)
+        child = Node("child", parent=between.address)
+        await start(child)
+        await linked(root, child)
+        await until(lambda: root.exchange.view.get("child"))
+        assert root.exchange.post("child", "x" * 2_000_000)
+        assert child.exchange.post("root", "x" * 2_000_000)
+        async with root.client("child") as client:
+            reply = await client.get("/zeros", params={"size": 2_000_000})
+        assert len(reply.content) == 2_000_000
+        await until(lambda: child.delivered and root.delivered)
+        assert ups(root, "child") == ups(child, "root") == [True]
+
+
 async def test_changes_are_sent_together() -> None:
     root = Node("root")
     child = Node("child", parent=root.address)

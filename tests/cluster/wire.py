@@ -9,8 +9,9 @@ from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskStatus
 class Wire:
     """Use: `running(wire, …)`; `address` leads to the node on `port`."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, bytes_per_s: float | None = None) -> None:
         self._port = port
+        self._bytes_per_s = bytes_per_s
         self._open = anyio.Event()
         self._open.set()
         self._scopes: set[anyio.CancelScope] = set()
@@ -70,6 +71,8 @@ class Wire:
             async for data in source:
                 await self._open.wait()
                 self.carried += len(data)
+                if self._bytes_per_s is not None:
+                    await anyio.sleep(len(data) / self._bytes_per_s)
                 await target.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass

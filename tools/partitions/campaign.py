@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +24,7 @@ CLIENTS = 3
 PER_ROUND = (3, 6)
 DRAIN_S = 30.0
 EMPTY_WITHIN_S = 30.0
+TROUBLE = re.compile(r"^.*\[(?:error|critical) .*(?:\n.*){0,30}|^Traceback.*(?:\n.*){0,30}", re.M)
 SETTINGS = {"scheduler": {"lease_s": 4}}
 
 
@@ -112,6 +114,8 @@ class Campaign:
         for member in self.world.each():
             if member.runs:
                 member.require_alive()
+            if (fault := TROUBLE.search(member.log)) is not None:
+                raise InvariantError("error", f"{member.name} logged: {fault[0]}")
         self.world.revive()
         self.world.heal()
         converged = self.world.await_views()

@@ -14,8 +14,8 @@ from cnet.api.guard import Guard
 from cnet.api.routes import events, node, plan, register, workloads
 from cnet.api.services.replicas import Directory
 from cnet.api.services.routes import ServiceRoutes
+from cnet.cluster.sockets import LINK_PATH
 
-LINK_PATH = "/api/link"
 DESCRIPTION = """\
 Run workloads on this node and on those it is linked to. Errors are
 `{"error": <stable word>, "details": <sentence>}`.

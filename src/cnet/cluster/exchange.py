@@ -342,7 +342,7 @@ class Exchange:
         self._settle(changed)
 
     def _unlearn(self, link: _Link, node_id: str) -> bool:
-        """A link has no way to a node any more, so what came from there over it counts no longer."""
+        """A link has no way to a node any more: what came from there over it counts no longer."""
         if node_id == link.peer_id or self._learned.get(node_id) != link.peer_id:
             return False
         del self._learned[node_id]

@@ -229,7 +229,7 @@ class Coordinator(Generic[J]):
             detail = f"no node has room ({len(self.index)} looked at)"
         else:
             detail = "; ".join(found.reasons())
-            if found.preempt is not None and job.spec.priority > 0:
+            if found.preempt is not None and _may_preempt(job.spec):
                 self._preempt_for(job, found.preempt)
         status = job.status
         if status.phase != Phase.PENDING or status.host is not None:
@@ -247,7 +247,7 @@ class Coordinator(Generic[J]):
 
     def _make_room_here(self, job: J, spec: WorkloadSpec) -> bool:
         own = self._known.get(self._node_id)
-        if own is None:
+        if own is None or not _may_preempt(spec):
             return False
         free = own.state.available
         for job_id in self._ending:
@@ -374,6 +374,12 @@ class _Debit:
 
     def is_counted_in(self, version: tuple[int, int]) -> bool:
         return self.counted_from is not None and version >= self.counted_from
+
+
+def _may_preempt(spec: WorkloadSpec) -> bool:
+    """Not where those that end might be the very company it asks for."""
+    company = any(term.required and term.workload_labels for term in spec.affinity)
+    return spec.priority > 0 and not company
 
 
 def _may_have_more(before: KnownNode, after: KnownNode) -> bool:

@@ -516,6 +516,7 @@ class Manager:
 
     def _enqueue(self, workload: Workload) -> None:
         workload.stop_asked = anyio.Event()
+        workload.driven = False
         self.coordinator.place(workload)
 
     def _changed(self, workload: Workload, before: WorkloadStatus) -> None:
@@ -561,10 +562,10 @@ class Manager:
             # journal does not know of would be an orphan after a crash.
             await until_written(lambda: self.journal.update(workload.id, workload.status))
         await self._driver.drive(workload, found=found)
-        workload.driven = False
         status = workload.status
         if not status.is_terminal:
-            return
+            return  # queued again, and perhaps driven by another task by now
+        workload.driven = False
         if status.reason == "lease_expired" and status.desired == "running":
             self.coordinator.host.give_back(workload, "lease_expired", str(status.detail))
         else:

@@ -348,7 +348,7 @@ def test_a_new_link_starts_with_nothing_learned() -> None:
     network.disconnect(CHAIN[2])
     network.connect(CHAIN[2])
     network.settle()
-    assert not network.exchange("d").post("a", 1)
+    assert network.exchange("d").next_hop("a") is None
 
 
 def test_messages_that_loop_or_go_too_far_are_dropped() -> None:

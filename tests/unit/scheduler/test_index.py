@@ -197,3 +197,15 @@ def test_what_cannot_be_given_work_is_never_chosen() -> None:
 def test_a_node_that_claims_more_room_than_it_has_gets_no_more_than_it_has() -> None:
     boastful = node("a", capacity=Resources(cpu=1_000), available=Resources(cpu=9_000))
     assert best(spec(Resources(cpu=2_000)), NodeIndex([boastful]), "least_loaded") is None
+
+
+def test_a_required_and_a_preferred_term_are_not_taken_for_the_same() -> None:
+    with small_bounds():
+        index = NodeIndex([node(name, labels={"zone": "x"}) for name in "bc"])
+        index.put(node("a"))
+        for required, expected in ((True, "b"), (False, "b")):
+            term = {"node_labels": {"zone": "x"}, "required": required, "weight": 1}
+            assert best(spec(affinity=[term]), index, "default") == expected
+            assert best(spec(affinity=[term]), index, "default", {"b", "c"}) == (
+                None if required else "a"
+            )

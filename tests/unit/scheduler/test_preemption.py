@@ -76,6 +76,15 @@ def test_who_frees_nothing_that_is_needed_is_spared() -> None:
     assert victims(Resources(gpu=1), FOUR, running, 1) == ("gpu",)
 
 
+def test_of_two_that_would_do_the_higher_is_spared() -> None:
+    running = [
+        ("a", -2, TWO, 0.0),
+        ("b", -1, TWO, 0.0),
+        ("c", 0, Resources(cpu=2_000, gpu=1), 0.0),
+    ]
+    assert victims(Resources(cpu=4_000, gpu=1), Resources(), running, 1) == ("a", "c")
+
+
 def test_the_node_where_the_least_is_disturbed() -> None:
     full = {"available": Resources()}
     index = NodeIndex(
