@@ -286,6 +286,7 @@ def test_linked_nodes_keep_their_names(tree: Tree, node_id: str) -> None:
         {"node_id": "", "resources": {}},
         {"node_id": "a b", "resources": {}},
         {"node_id": "a/b", "resources": {}},
+        {"node_id": "a\x1f", "resources": {}},
         {"node_id": 7, "resources": {}},
         {"node_id": "x", "resources": None},
         {"node_id": "x", "resources": {"total": {"cpu": -1}}},

@@ -117,15 +117,22 @@ def test_a_model_that_only_a_distant_node_has(tree: Tree) -> None:
 
 def test_a_model_that_nobody_has(tree: Tree) -> None:
     _install_model(tree)
-    reply = tree["suqian"].http.post("/api/workloads", json=_service(queue=False))
-    assert reply.status_code in {409, 422}, reply.text
-    assert MODEL in reply.json()["details"]
-    body = tree["jiangsu"].submit(_service(), wait="false")
-    waiting = tree["jiangsu"].wait(
-        body["id"], lambda it: bool(it["status_reason"] == "no_capacity")
-    )
+    body = tree["jiangsu"].submit(_service())
+    assert (body["status"], body["status_reason"]) == ("pending", "no_capacity")
     for name in ("nanjing", "suqian", "changzhou"):
-        assert name in waiting["status_detail"], waiting["status_detail"]
+        said = next(it for it in body["status_detail"].split("; ") if it.startswith(name))
+        assert MODEL in said, body["status_detail"]
+    body = tree["jiangsu"].submit(_service(queue=False))
+    assert (body["status"], body["status_reason"]) == ("failed", "no_capacity")
+    assert body["status_detail"].count(MODEL) == 3
+    # An agent that gives work to nobody knows at once.
+    spec = _service(node="changzhou")
+    refused(
+        tree["changzhou"].http.post("/api/workloads", json=spec),
+        422,
+        "invalid_field",
+        field="config.model_path",
+    )
 
 
 @pytest.fixture

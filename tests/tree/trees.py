@@ -121,11 +121,8 @@ class Tree:
     def wait_current(self, at: str) -> None:
         """Wait until what a node knows of those that run is what they say of themselves."""
         for node_id in {it["node_id"] for it in self.known(at)} & self.nodes.keys() - {at}:
-            own = Node.json(self[node_id].http.get("/api/nodes/local"))
-            keys = ("available", "labels", "workloads", "peers", "parent_id")
-            self.wait_seen(
-                at, node_id, lambda it: all(it[key] == own[key] for key in keys), "as it is"
-            )
+            told = _told(Node.json(self[node_id].http.get("/api/nodes/local")))
+            self.wait_seen(at, node_id, lambda it, told=told: _told(it) == told, "as it is")  # type: ignore[misc]
 
     def known(self, at: str) -> list[Json]:
         """All nodes of which a node knows, itself included."""
@@ -158,6 +155,11 @@ class Tree:
         self.clean()
         for agent in self.agents.values():
             agent.stop()
+
+
+def _told(node: Json) -> Json:
+    """What a node tells of itself as it changes."""
+    return {key: node[key] for key in ("available", "labels", "workloads", "peers", "parent_id")}
 
 
 def _is_uuid(text: str) -> bool:

@@ -239,7 +239,9 @@ def _node_id(settings: Settings, journal: Journal) -> str:
 def _identity(settings: Settings, journal: Journal, *, port: int) -> Identity:
     """Who this agent is, with one more start counted on its data directory."""
     instance = journal.meta("instance") or str(uuid.uuid4())
-    incarnation = int(journal.meta("incarnation") or 0) + 1
+    # A counter alone would begin anew on a new data directory, and others would take its news for
+    # those of former times.
+    incarnation = max(int(journal.meta("incarnation") or 0) + 1, int(clock.now()))
     journal.set_meta("instance", instance)
     journal.set_meta("incarnation", str(incarnation))
     return Identity(

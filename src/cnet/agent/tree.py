@@ -42,6 +42,7 @@ class Tree:
             route_changed=self._route_changed,
             dirty=self.links.dirty,
             now=clock.boottime,
+            links_changed=self._links_changed,
         )
         self.exchange.view.on_change = self._node_changed
 
@@ -101,6 +102,9 @@ class Tree:
             manager.node_changed(node_id, node)
 
     def _route_changed(self, node_id: str, up: bool) -> None:
+        self._known_manager.route_changed(node_id, up)
+
+    def _links_changed(self) -> None:
         manager = self._known_manager
         roles = self.exchange.links()
         own = manager.own_node
@@ -109,7 +113,6 @@ class Tree:
         if (parent, peers) != (own.parent_id, own.peers):
             own.parent_id, own.peers = parent, peers
             manager.self_changed()
-        manager.route_changed(node_id, up)
 
     def _address_seen(self, address: str) -> None:
         manager = self._known_manager

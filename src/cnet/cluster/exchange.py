@@ -87,6 +87,7 @@ class Exchange:
         route_changed: Callable[[str, bool], None],
         dirty: Callable[[str], None],
         now: Callable[[], float],
+        links_changed: Callable[[], None] = lambda: None,
     ) -> None:
         """`transmit(peer_id, frame)` sends, `deliver(source, body)` hands over a message for us.
 
@@ -105,6 +106,7 @@ class Exchange:
         self._route_changed = route_changed
         self._dirty = dirty
         self._now = now
+        self._links_changed = links_changed
         self._links: dict[str, _Link] = {}
         self._learned: dict[str, str] = {}
         """by source of a message: the link it came over last"""
@@ -134,12 +136,14 @@ class Exchange:
         self.view.link_up(peer_id, role)
         self._learned[peer_id] = peer_id
         self._announce(link)
+        self._links_changed()
         self._settle([peer_id])
 
     def link_down(self, peer_id: str) -> None:
         """A link is lost; harmless when it was not up."""
         if self._links.pop(peer_id, None) is None:
             return
+        self._links_changed()
         concerned = self.view.link_down(peer_id, self._now())
         learned = [source for source, link in self._learned.items() if link == peer_id]
         for source in learned:

@@ -6,7 +6,7 @@ simulator drives the very code that an agent runs.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic
@@ -31,7 +31,16 @@ from cnet.model.lifecycle import HOLDS_ROOM, Phase
 from cnet.model.node import KnownNode
 from cnet.model.resources import Resources
 from cnet.model.workload import Strategy, WorkloadSpec
-from cnet.scheduler import NodeIndex, PendingQueue, Plan, plan, shape_of, victims
+from cnet.scheduler import (
+    NodeIndex,
+    PendingQueue,
+    Plan,
+    node_to_preempt,
+    plan,
+    shape_of,
+    victims,
+)
+from cnet.scheduler.planning import REFUSED
 
 MOST_EXPLAINED = 64
 """Nodes up to which a waiting job's status says why each one does not do."""
@@ -62,6 +71,8 @@ class Coordinator(Generic[J]):
         self._debits: defaultdict[str, dict[str, _Debit]] = defaultdict(dict)
         self._queue = PendingQueue()
         self._pass_due = False
+        self._unexplained: dict[str, None] = {}
+        """queued since the last pass, so that nobody has been told why they wait"""
         self._ending: dict[str, bool] = {}  # ids of jobs that end to make room
         self.owner: Owner[J] = Owner(
             world,
@@ -148,9 +159,9 @@ class Coordinator(Generic[J]):
 
     def plan(self, spec: WorkloadSpec, job: J | None = None) -> Plan:
         """Where it would go, best first, and why not elsewhere."""
-        excluded = self.owner.excluded(job, self._version_of) if job is not None else ()
+        excluded = self.owner.excluded(job, self._version_of) if job is not None else {}
         spec, wanted = self._as_placed(spec, spec.requirements.to_resources())
-        return plan(
+        found = plan(
             spec,
             self.index,
             wanted=wanted,
@@ -158,6 +169,12 @@ class Coordinator(Generic[J]):
             now=self._world.now(),
             exclude=excluded,
         )
+        said = {
+            node_id: f"{found.rejections[node_id]}: {reason}"
+            for node_id, reason in excluded.items()
+            if found.rejections.get(node_id) == REFUSED
+        }
+        return replace(found, rejections=found.rejections | said)
 
     def _as_placed(self, spec: WorkloadSpec, wanted: Resources) -> tuple[WorkloadSpec, Resources]:
         """With a reservation that still holds room: its node, and what is needed beyond it."""
@@ -169,7 +186,11 @@ class Coordinator(Generic[J]):
 
     def enqueue(self, job: J) -> None:
         """A pending job that found no room waits for the event that makes some."""
-        self._queue.add(job.id, job.spec.priority, shape_of(job.spec))
+        shape = shape_of(job.spec)
+        if self.owner.excluded(job, self._version_of):
+            shape = (shape, job.id)  # what refused it may take others like it
+        self._queue.add(job.id, job.spec.priority, shape)
+        self._unexplained[job.id] = None
 
     def place(self, job: J) -> None:
         """Place a pending job now, or queue it. Hosted ones run here or go back to their owner."""
@@ -183,8 +204,9 @@ class Coordinator(Generic[J]):
             self.look_again()
 
     def debit(self, job: J, node_id: str) -> None:
-        """Count the room of a job just given to another node until that node counts it itself."""
-        self._debits[node_id][job.id] = _Debit(job.wanted)
+        """Count room and labels of a job just given to a node until that node counts it itself."""
+        labels = tuple(f"{key}={value}" for key, value in job.spec.labels.items())
+        self._debits[node_id][job.id] = _Debit(job.wanted, labels)
         self._reindex(node_id)
 
     def assign(self, job: J, node_id: str) -> dict[str, Any]:
@@ -211,6 +233,11 @@ class Coordinator(Generic[J]):
                 self._explain(job)
             elif self._go(job, node_id):
                 self._queue.discard(job_id)
+        unexplained, self._unexplained = self._unexplained, {}
+        for job_id in unexplained:  # passed over, because another of the same shape found no room
+            job = self._world.get(job_id)
+            if job is not None and job_id in self._queue and job.status.reason != "no_capacity":
+                self._explain(job)
 
     def _go(self, job: J, node_id: str) -> bool:
         if node_id != self._node_id:
@@ -224,18 +251,28 @@ class Coordinator(Generic[J]):
         return job.status.phase != Phase.PENDING  # it may have failed for good over that
 
     def _explain(self, job: J) -> None:
-        found = self.plan(job.spec, job) if len(self.index) <= MOST_EXPLAINED else None
-        if found is None:
-            detail = f"no node has room ({len(self.index)} looked at)"
+        if len(self.index) <= MOST_EXPLAINED:
+            found = self.plan(job.spec, job)
+            detail, preempt = "; ".join(found.reasons()), found.preempt
         else:
-            detail = "; ".join(found.reasons())
-            if found.preempt is not None and _may_preempt(job.spec):
-                self._preempt_for(job, found.preempt)
+            detail = f"no node has room ({len(self.index)} looked at)"
+            preempt = self._node_to_preempt(job)
+        if preempt is not None and _may_preempt(job.spec):
+            self._preempt_for(job, preempt)
         status = job.status
         if status.phase != Phase.PENDING or status.host is not None:
             return  # it is on its way after all
-        if (status.reason, status.detail) != ("no_capacity", detail):
+        if not job.spec.queue and not status.attempt:
+            # It was given to a node that refused it, after the submit had found room there.
+            self._queue.discard(job.id)
+            self._world.change(job, phase=Phase.FAILED, reason="no_capacity", detail=detail)
+        elif (status.reason, status.detail) != ("no_capacity", detail):
             self._world.change(job, reason="no_capacity", detail=detail)
+
+    def _node_to_preempt(self, job: J) -> str | None:
+        spec, wanted = self._as_placed(job.spec, job.wanted)
+        excluded = self.owner.excluded(job, self._version_of)
+        return node_to_preempt(spec, wanted, self.index, now=self._world.now(), exclude=excluded)
 
     def _preempt_for(self, job: J, node_id: str) -> None:
         if node_id == self._node_id:
@@ -289,7 +326,7 @@ class Coordinator(Generic[J]):
 
     def changed(self, job: J) -> None:
         """The status of a job has changed here."""
-        if job.status.is_terminal:
+        if job.status.is_terminal and job.status.desired != "running":
             self._ending.pop(job.id, None)
         if job.status.owner is not None:
             self.host.report(job)
@@ -335,10 +372,13 @@ class Coordinator(Generic[J]):
         debits = self._debits.get(node_id)
         if debits:
             owed = Resources()
+            labels = Counter(node.state.workload_labels)
             for debit in debits.values():
                 owed += debit.room
+                labels.update(debit.labels)
             available = node.state.available.minus_floor(owed)
-            node = replace(node, state=replace(node.state, available=available))
+            state = replace(node.state, available=available, workload_labels=labels)
+            node = replace(node, state=state)
         self.index.put(node)
         if before is None or _may_have_more(before, node):
             self.look_again()
@@ -366,9 +406,11 @@ class Coordinator(Generic[J]):
 
 @dataclass(slots=True)
 class _Debit:
-    """Room that a node was just asked for."""
+    """What a node was just asked for."""
 
     room: Resources
+    labels: tuple[str, ...]
+    """each `key=value`"""
     counted_from: tuple[int, int] | None = None
     """version of the node's state from which on the node itself counts it; None: not answered"""
 

@@ -311,18 +311,12 @@ class Host(Generic[J]):
             self.give_back(job, "lease_expired", str(status.detail))
 
     def route_changed(self, node_id: str, *, up: bool) -> None:
-        """An agent can be reached again: it may be an owner that has missed something."""
-        if up and self._by_owner.get(node_id):
-            self._say_again(node_id)
-            self._renew(node_id)
+        """An agent can be reached again: it may be an owner that has missed something.
 
-    def _say_again(self, owner: str) -> None:
-        for job_id in sorted(self._by_owner[owner]):
-            unheard = self._unheard.get(job_id)
-            job = self._world.get(job_id)
-            if unheard is not None and job is not None and job_id not in self._undurable:
-                unheard.due, unheard.pause_s = self._world.now() + FIRST_RETRY_S, FIRST_RETRY_S
-                self._say(job)
+        Or one that has taken back what it could not reach: it says so of all that is told.
+        """
+        if up:
+            self.on_follow(node_id)
 
     def tick(self) -> None:
         """Say again what was not heard, renew leases, give up waiting, forget old refusals."""

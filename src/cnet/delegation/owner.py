@@ -47,6 +47,15 @@ class _Open:
     sent: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A node has refused a job."""
+
+    reason: str
+    until: tuple[int, int] | None
+    """version of its state up to which it would refuse again; None: always"""
+
+
 class Owner(Generic[J]):
     """Gives jobs to hosts, follows them, and takes them back when that is surely safe."""
 
@@ -70,8 +79,9 @@ class Owner(Generic[J]):
         self._settled = settled
         self._by_host: defaultdict[str, set[str]] = defaultdict(set)
         self._open: dict[str, _Open] = {}
+        self._taken_from: set[str] = set()  # nodes that may not know what they have lost
         self._bound: dict[str, float] = {}  # until when a leased job may be running at its host
-        self._refused: defaultdict[str, dict[str, tuple[int, int] | None]] = defaultdict(dict)
+        self._refused: defaultdict[str, dict[str, _Refusal]] = defaultdict(dict)
 
     # --- giving --------------------------------------------------------------------------------
 
@@ -116,21 +126,23 @@ class Owner(Generic[J]):
         due = self._world.now() + wait_s
         return _Open(due, status.generation, status.desired, sent=sent)
 
-    def excluded(self, job: J, version_of: Callable[[str], tuple[int, int] | None]) -> list[str]:
-        """Nodes that have refused the job and do not look any different since."""
+    def excluded(
+        self, job: J, version_of: Callable[[str], tuple[int, int] | None]
+    ) -> Mapping[str, str]:
+        """Nodes that have refused the job and do not look any different since → what they said."""
         refusals = self._refused.get(job.id)
         if not refusals:
-            return []
-        found = []
-        for node_id, version in refusals.items():
+            return {}
+        found = {}
+        for node_id, refusal in refusals.items():
             seen = version_of(node_id)
-            if version is None or seen is None or seen <= version:
-                found.append(node_id)
+            if refusal.until is None or seen is None or seen <= refusal.until:
+                found[node_id] = refusal.reason
         return found
 
-    def refused(self, job: J, node_id: str) -> None:
+    def refused(self, job: J, node_id: str, reason: str) -> None:
         """A node cannot run the job, and asking it again will not help."""
-        self._refused[job.id][node_id] = None
+        self._refused[job.id][node_id] = _Refusal(reason, until=None)
 
     def recover(self, job: J) -> None:
         """After a start: a job that the journal says is at a host."""
@@ -219,7 +231,8 @@ class Owner(Generic[J]):
             return
         seen = message.node_version
         # Another incarnation of the node may be able to do what this one never will.
-        self._refused[job.id][source] = (seen[0], LAST_SEQ) if message.lasting else seen
+        until = (seen[0], LAST_SEQ) if message.lasting else seen
+        self._refused[job.id][source] = _Refusal(message.reason, until)
         self._take_back(job, f"{source}: {message.reason}")
 
     def on_gone(self, source: str, message: Gone) -> None:
@@ -297,10 +310,9 @@ class Owner(Generic[J]):
 
     def route_changed(self, node_id: str, *, up: bool) -> None:
         """A node can be reached again, or not any more."""
-        ids = self._by_host.get(node_id)
-        if not ids:
-            return
-        if up:
+        ids = self._by_host.get(node_id, ())
+        if up and (ids or node_id in self._taken_from):
+            self._taken_from.discard(node_id)
             self._world.send(node_id, Follow())
         for job_id in sorted(ids):
             job = self._world.get(job_id)
@@ -324,6 +336,7 @@ class Owner(Generic[J]):
 
         Nobody can prove it; should the node return after all, it is told that they are void.
         """
+        self._taken_from.add(node_id)
         for job_id in sorted(self._by_host.pop(node_id, ())):
             job = self._world.get(job_id)
             if job is not None and job.status.is_terminal and job.status.desired == "running":
@@ -344,6 +357,7 @@ class Owner(Generic[J]):
             if job is None or job.status.host is None or self._reachable(job.status.host):
                 continue
             if not job.status.is_terminal:
+                self._taken_from.add(job.status.host)
                 self._take_back(job, f"{job.status.host} was lost and its lease is over")
 
     def _held_for(self, job: J) -> float:

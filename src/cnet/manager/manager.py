@@ -355,12 +355,13 @@ class Manager:
     async def _accept(self, workload: Workload, not_here: CnetError | None) -> None:
         self._workloads[workload.id] = workload
         if not_here is not None:
-            self.coordinator.owner.refused(workload, self.node_id)
+            self.coordinator.owner.refused(workload, self.node_id, not_here.message)
         try:
             self._place_new(workload, not_here)
             await self.journal.accept(Record(workload.id, workload.spec, workload.status))
         except BaseException:
             del self._workloads[workload.id]
+            self.own_node.discount(workload)
             self._state.ledger.release(workload.id)
             self._state.ports.release(workload.id)
             workload.refuse()
@@ -370,7 +371,6 @@ class Manager:
         workload.accept()
         self.journal.post_events([self.events.workload_changed(workload)])
         if workload.status.holds_room:
-            self.own_node.count(workload, None)
             self._drive(workload, recorded=True)
         elif workload.status.host is not None:
             self.coordinator.assigned(workload)
@@ -385,10 +385,11 @@ class Manager:
                 self._require_port(workload)
             except PortTakenError as error:
                 not_here = error
-                self.coordinator.owner.refused(workload, self.node_id)
+                self.coordinator.owner.refused(workload, self.node_id, error.message)
                 node_id = self.coordinator.choose(workload)
         if node_id == self.node_id:
             workload.step(Event.PLACED, **self._reserve(workload))
+            self.own_node.count(workload, None)
             self._room_changed()
         elif node_id is not None:
             workload.change(**self.coordinator.assign(workload, node_id))
@@ -507,6 +508,8 @@ class Manager:
     def change(self, workload: Workload, **changes: Any) -> None:
         """Change what is known of a workload, as its host or its owner says."""
         ended = workload.status.is_terminal
+        if changes.get("phase") in TERMINAL and workload.status.ended_at is None:
+            changes.setdefault("ended_at", clock.now())
         if workload.accepted:
             self._state.post(workload, **changes)
         else:

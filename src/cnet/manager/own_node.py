@@ -46,6 +46,11 @@ class OwnNode:
         if served != _serves(status):
             self._count_service(workload, _serves(status))
 
+    def discount(self, workload: Workload) -> None:
+        """Take back what was counted of a workload that is dropped before it was accepted."""
+        if workload.status.holds_room:
+            self._count_room(workload, holds=False)
+
     def _count_room(self, workload: Workload, holds: bool) -> None:
         spec = workload.spec
         for key, value in spec.labels.items():

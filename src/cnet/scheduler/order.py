@@ -18,7 +18,7 @@ from cnet.scheduler.scorers import Key, Ranking, SizeClass
 Room = tuple[int, int, int, int]
 """(millicores, GPUs, bytes of memory, bytes of storage)."""
 
-_SLICE = 64
+_SLICE = 32
 """A slice is cut in half beyond this many nodes."""
 
 

@@ -12,6 +12,9 @@ from cnet.scheduler.index import NodeIndex
 from cnet.scheduler.preemption import node_to_preempt
 from cnet.scheduler.scorers import Ranking
 
+REFUSED = "has refused it"
+"""Why a node that would do is passed over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -59,7 +62,7 @@ def plan(
         if failed:
             rejections[node.node_id] = ", ".join(why for _, why in failed)
         elif node.node_id in exclude:
-            rejections[node.node_id] = "has refused it"
+            rejections[node.node_id] = REFUSED
         else:
             candidates.append(ranking.key(node, wanted))
     if spec.node is not None and not candidates:

@@ -29,7 +29,7 @@ from cnet.simulator.witness import Witness
 TICK_S = 1.0
 FLUSH_S = 0.02
 COMMIT_S = (0.001, 0.03)
-SLOW_COMMIT_S = 1.5
+SLOW_COMMIT_S = (0.05, 1.5)
 NO_RESTARTS = RestartPolicy()
 
 
@@ -37,7 +37,15 @@ class Job:
     """A workload in the memory of an agent."""
 
     __slots__ = (
-        "accepted", "driven", "forgetting", "id", "run", "spec", "status", "stop_asked", "wanted",
+        "accepted",
+        "driven",
+        "forgetting",
+        "id",
+        "run",
+        "spec",
+        "status",
+        "stop_asked",
+        "wanted",
     )
 
     def __init__(self, job_id: str, spec: WorkloadSpec, status: WorkloadStatus) -> None:
@@ -161,7 +169,10 @@ class Agent:
     def _commit(self) -> None:
         self._group, self._writes = self._writes, []
         slow = self._witness.slow_disks and self._timeline.happens(0.02)
-        delay_s = self._timeline.between(*COMMIT_S) * (1 + slow * SLOW_COMMIT_S / COMMIT_S[1])
+        delay_s = self._timeline.between(*(SLOW_COMMIT_S if slow else COMMIT_S))
+        doom, self.machine.doom = self.machine.doom, None
+        if doom is not None:
+            self._timeline.after(self._timeline.between(0, delay_s), doom)
         self._timeline.after(delay_s, self._committed)
 
     def _committed(self) -> None:
@@ -330,9 +341,7 @@ class Agent:
         return [
             (job.id, job.spec.priority, job.wanted, job.status.started_at or 0.0)
             for job in self.jobs()
-            if job.spec.preemptible
-            and job.status.holds_room
-            and job.status.phase != Phase.STOPPING
+            if job.spec.preemptible and job.status.holds_room and job.status.phase != Phase.STOPPING
         ]
 
     def node_version(self) -> tuple[int, int]:
@@ -401,7 +410,9 @@ class Agent:
 
     def preempt(self, job: Job) -> None:
         """End it for another one."""
-        if job.status.desired == "running":
+        if job.status.phase == Phase.BACKOFF:
+            self._ask_here(job, "running")
+        elif job.status.desired == "running":
             self._ask_to_stop(job, "running", "preempted")
 
     # --- changes -------------------------------------------------------------------------------
@@ -511,9 +522,7 @@ class Agent:
             job.run = None
             well = run.reason is None and run.exit_code == 0
             final = run.reason == "lease_expired"
-            self._conclude(
-                job, well=well, reason=run.reason, exit_code=run.exit_code, final=final
-            )
+            self._conclude(job, well=well, reason=run.reason, exit_code=run.exit_code, final=final)
 
     def _conclude(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,8 @@ class Machine:
         self.agent: Agent | None = None
         self.incarnation = 0
         self.draining = False
+        self.doom: Callable[[], None] | None = None
+        """what happens while the next commit is under way"""
         self.disk: dict[str, Record] = {}
         self.used = Resources()
         """what runs, whatever any agent thinks"""
@@ -98,9 +101,7 @@ class Machine:
     ) -> Run:
         """Start a process. What it does is written in the spec's config."""
         room = spec.requirements.to_resources()
-        run = Run(
-            job_id, attempt, room, spec.config["exit_code"], spec.stop_grace_s, lease_until
-        )
+        run = Run(job_id, attempt, room, spec.config["exit_code"], spec.stop_grace_s, lease_until)
         self._witness.starts(self, run)
         self._runs[job_id, attempt] = run
         self.used += room
@@ -121,7 +122,9 @@ class Machine:
             run.ending = True
             polite = self._timeline.happens(0.5)
             delay_s = self._timeline.between(0, run.grace_s) if polite else run.grace_s
-            self._timeline.after(delay_s + self._timeline.between(0, KILL_S), self._end, run, reason)
+            self._timeline.after(
+                delay_s + self._timeline.between(0, KILL_S), self._end, run, reason
+            )
 
     def renew(self, run: Run, until: float) -> None:
         """Let it go on until then; too late once its end was decided."""

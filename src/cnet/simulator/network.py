@@ -27,6 +27,7 @@ class Weather:
     most_delay_s: float = 0.005
     loss: float = 0.0
     doubling: float = 0.0
+    longest_echo_s: float = 0.0
     reordering: float = 0.0
 
 
@@ -130,7 +131,8 @@ class Network:
             return
         self._deliver_later(link, connection, to, frame)
         if self._timeline.happens(weather.doubling):
-            self._deliver_later(link, connection, to, frame)
+            delay_s = self._timeline.between(0, weather.longest_echo_s)
+            self._timeline.after(delay_s, self._arrive, link, connection, to, frame)
 
     def _deliver_later(self, link: Link, connection: Connection, to: str, frame: Frame) -> None:
         moment = self._timeline.now + self._delay()

@@ -26,7 +26,11 @@ class Quiet:
         self._machines = machines
         self._network = network
         self._witness = witness
-        self._hops = {machine.node_id: self._reach(machine) for machine in machines}
+        self._to_know: dict[str, dict[str, int]] = {machine.node_id: {} for machine in machines}
+        """agent → node that it is to know of → links between them"""
+        for machine in machines:
+            for node_id, hops in self._reach(machine).items():
+                self._to_know[node_id][machine.node_id] = hops
 
     def first_problem(self) -> str | None:
         """None when all is as it must be."""
@@ -41,8 +45,8 @@ class Quiet:
             if agent is None or agent.frozen:
                 yield f"{machine.node_id} has no agent"
                 return
+        yield from self._unknown()
         for agent in self._agents():
-            yield from self._unknown(agent)
             yield from self._views(agent)
             yield from self._books(agent)
             for job in agent.jobs():
@@ -94,14 +98,12 @@ class Quiet:
     def _views(self, agent: Agent) -> Iterator[str]:
         here = agent.node_id
         known = {node.node_id: node for node in agent.exchange.view.nodes()}
-        for origin, reached in self._hops.items():
-            node = known.pop(origin, None)
-            if (node is None) != (here not in reached):
-                yield f"{here} {'does not know' if node is None else 'should not know'} {origin}"
-            elif node is not None:
-                yield from self._view_of(here, node, reached[here])
-        if known:
-            yield f"{here} knows nodes that are none: {sorted(known)}"
+        to_know = self._to_know[here]
+        if known.keys() != to_know.keys():
+            missing = sorted(to_know.keys() - known.keys())
+            yield f"{here} does not know {missing}, knows {sorted(known.keys() - to_know.keys())}"
+        for node_id, node in known.items():
+            yield from self._view_of(here, node, to_know.get(node_id, 0))
 
     def _view_of(self, here: str, node: KnownNode, hops: int) -> Iterator[str]:
         name = node.node_id
@@ -120,9 +122,9 @@ class Quiet:
 
     # --- books ---------------------------------------------------------------------------------
 
-    def _unknown(self, agent: Agent) -> Iterator[str]:
+    def _unknown(self) -> Iterator[str]:
         for job_id, owner in self._witness.owners.items():
-            if owner == agent.node_id and agent.get(job_id) is None:
+            if self._agent(owner).get(job_id) is None:
                 yield f"{owner} does not know {job_id}, which it has accepted"
 
     def _books(self, agent: Agent) -> Iterator[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-from cnet.model.resources import GIB, Resources
+from cnet.model.resources import GIB, MIB, Resources
 from cnet.model.workload import Strategy, WorkloadSpec
 from cnet.simulator.agent import Agent
 from cnet.simulator.machine import Machine
@@ -15,8 +16,11 @@ from cnet.simulator.timeline import Timeline
 from cnet.simulator.witness import Witness
 
 DEEPEST = 5
+LARGE = 200
+RUSHES = 4
+"""Moments at which many users want something at once."""
 SIZES: Final = (
-    Resources(500, 0, 512 * 1024**2, 10 * GIB),
+    Resources(500, 0, 512 * MIB, 10 * GIB),
     Resources(4000, 0, 8 * GIB, 100 * GIB),
     Resources(8000, 1, 16 * GIB, 200 * GIB),
     Resources(16000, 4, 64 * GIB, 400 * GIB),
@@ -33,17 +37,21 @@ STRATEGIES: Final[tuple[Strategy, ...]] = ("default", "best_fit", "least_loaded"
 APPS: Final = ("web", "db", "train")
 
 
-def build_tree(
-    nodes: int, timeline: Timeline, network: Network, witness: Witness
-) -> list[Machine]:
-    """Machines of few sizes in a tree with some peers."""
+def build_tree(nodes: int, timeline: Timeline, network: Network, witness: Witness) -> list[Machine]:
+    """Machines of few sizes in a tree with some peers.
+
+    In a large one few know more than what is below them: as in the field, and so that it fits into
+    memory.
+    """
     chance = timeline.chance
-    fan_out = chance.randint(2, 6)
+    large = nodes > LARGE
+    fan_out = chance.randint(20, 50) if large else chance.randint(2, 6)
     lease_s = chance.choice((3.0, 6.0, 15.0))
     strategy = chance.choice(STRATEGIES)
     machines: list[Machine] = []
-    depths: list[int] = []
+    depths = [0]
     children = [0] * nodes
+    may_have_more: list[int] = []
     for number in range(nodes):
         machine = Machine(
             f"n{number:02}",
@@ -51,23 +59,23 @@ def build_tree(
             witness,
             capacity=chance.choice(SIZES),
             kinds=("container", "process") if chance.random() < 0.3 else ("process",),
-            labels={"zone": chance.choice("ab"), **({"ssd": "yes"} if chance.random() < 0.3 else {})},
+            labels={"zone": chance.choice("ab")},
             strategy=strategy,
             lease_s=lease_s,
-            shares=chance.random() < 0.4,
-            escalates=chance.random() < 0.4,
+            shares=not large and chance.random() < 0.4,
+            escalates=not large and chance.random() < 0.4,
         )
         if number:
-            above = chance.choice(
-                [i for i in range(number) if children[i] < fan_out and depths[i] < DEEPEST]
-                or [0]
-            )
+            at = 0 if large else chance.randrange(len(may_have_more))
+            above = may_have_more[at]
             children[above] += 1
+            if children[above] == fan_out and len(may_have_more) > 1:
+                del may_have_more[at]
             depths.append(depths[above] + 1)
             machine.parent_id = machines[above].node_id
             network.join(machine, machines[above], parental=True)
-        else:
-            depths.append(0)
+        if depths[number] < DEEPEST or not may_have_more:
+            may_have_more.append(number)
         machines.append(machine)
         witness.machines[machine.node_id] = machine
     for _ in range(nodes // 5):
@@ -94,11 +102,16 @@ def draw_weather(timeline: Timeline) -> Weather:
     if kind == "slow":
         return Weather(0.01, 0.4)
     return Weather(
-        0.0005, 0.2, loss=chance.random() * 0.1, doubling=0.05, reordering=chance.random() * 0.1
+        0.0005,
+        0.2,
+        loss=chance.random() * 0.1,
+        doubling=chance.random() * 0.3,
+        longest_echo_s=chance.choice((0.5, 5.0, 30.0)),
+        reordering=chance.random() * 0.1,
     )
 
 
-def draw_spec(timeline: Timeline, machines: list[Machine], *, plain: bool = False) -> WorkloadSpec:
+def draw_spec(timeline: Timeline, machines: list[Machine], *, brief: bool = False) -> WorkloadSpec:
     """A workload such as users ask for."""
     chance = timeline.chance
     asked: dict[str, Any] = {
@@ -107,14 +120,14 @@ def draw_spec(timeline: Timeline, machines: list[Machine], *, plain: bool = Fals
         "requirements": chance.choice(REQUIREMENTS),
         "config": {
             "exit_code": int(chance.random() < 0.3),
-            "lasts_s": None if chance.random() < 0.6 else chance.uniform(0.5, 60),
+            "lasts_s": None if not brief and chance.random() < 0.6 else chance.uniform(0.5, 60),
         },
         "stop_grace_s": chance.choice((0.0, 0.5, 3.0)),
         "on_node_loss": chance.choice(("wait", "reschedule")),
     }
     if chance.random() < 0.3:
         asked["labels"] = {"app": chance.choice(APPS)}
-    if plain:
+    if brief:
         return WorkloadSpec.model_validate(asked)
     asked["queue"] = chance.random() < 0.9
     asked["priority"] = chance.choice((0, 0, 0, 5, 10))
@@ -144,20 +157,25 @@ class Users:
     def __init__(self, timeline: Timeline, machines: list[Machine]) -> None:
         self._timeline = timeline
         self._machines = machines
+        self._brief = len(machines) > LARGE
         self._given: list[tuple[Machine, str]] = []
 
     def busy(self, workloads: int, lasting_s: float) -> None:
         """Plan what they do in the time from now on."""
+        rushes = [self._timeline.between(0, lasting_s) for _ in range(RUSHES)]
         for _ in range(workloads):
-            self._timeline.after(self._timeline.between(0, lasting_s), self._submit)
-        for _ in range(workloads):
+            moment = self._timeline.between(0, lasting_s)
+            if not self._brief and self._timeline.happens(0.5):
+                moment = self._timeline.chance.choice(rushes) + self._timeline.between(0, 0.1)
+            self._timeline.after(moment, self._submit)
+        for _ in range(workloads // 10 if self._brief else workloads):
             self._timeline.after(self._timeline.between(0, lasting_s), self._ask)
 
     def _submit(self) -> None:
         timeline = self._timeline
         chance = timeline.chance
         machine = self._machines[0] if chance.random() < 0.3 else chance.choice(self._machines)
-        spec = draw_spec(timeline, self._machines)
+        spec = draw_spec(timeline, self._machines, brief=self._brief)
         job_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))[:8]
         if machine.agent is not None:
             self._given.append((machine, job_id))
@@ -193,7 +211,8 @@ class Nemesis:
             self._flap,
             self._isolate,
             self._crash,
-            self._crash,
+            self._crash_writing,
+            self._crash_writing,
             self._reboot,
             self._freeze,
             self._drain,
@@ -229,8 +248,12 @@ class Nemesis:
         self._timeline.note(f"FAULT link {link.dialler.node_id} - {link.answerer.node_id} breaks")
         self._network.flap(link)
 
-    def _crash(self) -> None:
+    def _crash_writing(self) -> None:
         machine = self._timeline.chance.choice(self._machines)
+        machine.doom = partial(self._crash, machine)
+
+    def _crash(self, machine: Machine | None = None) -> None:
+        machine = machine or self._timeline.chance.choice(self._machines)
         if self._kill(machine, silently=False):
             self._timeline.after(self._timeline.between(0.3, 25), self._start, machine)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.responses import Response
 
 from cnet.api import schemas
@@ -38,6 +38,13 @@ class NodeName(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     node_id: str = Field(min_length=1, max_length=128, pattern=r"^[^\s/]+$")
+
+    @field_validator("node_id")
+    @classmethod
+    def _printable(cls, node_id: str) -> str:
+        if not node_id.isprintable():
+            raise ValueError("must be printable")
+        return node_id
 
 
 class Registration(NodeName):
