@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,12 +13,10 @@ from tests.tree.trees import Tree, room
 
 @pytest.fixture(scope="module")
 def leaves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
-    """jiangsu (2 cores) over nanjing (1, escalates), suqian (1) and changzhou (4)."""
+    """jiangsu (2 cores) over nanjing (1, may give up work), suqian (1) and changzhou (4)."""
     with Tree(tmp_path_factory.mktemp("leaves")) as tree:
         tree.start("jiangsu", resources=room(2))
-        tree.start(
-            "nanjing", parent="jiangsu", resources=room(1), **{"parent": {"escalate": True}}
-        ) if False else _start_escalating(tree)
+        tree.start("nanjing", parent="jiangsu", escalate=True, resources=room(1))
         tree.start("suqian", parent="jiangsu", resources=room(1))
         tree.start("changzhou", parent="jiangsu", resources=room(4))
         tree.linked("jiangsu", "nanjing", "suqian", "changzhou")
@@ -27,3 +24,43 @@ def leaves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
         tree.linked("suqian", "jiangsu")
         yield tree
         tree.shut_down()
+
+
+@pytest.fixture
+def clean(leaves: Tree) -> Iterator[Tree]:
+    yield leaves
+    leaves.clean()
+
+
+@pytest.mark.parametrize(("cores", "where"), [(2, "jiangsu"), (3, "changzhou")])
+def test_up_to_the_parent_and_across_to_a_sibling(clean: Tree, cores: float, where: str) -> None:
+    leaf = clean["nanjing"]
+    body = leaf.process("sleep", "600", requirements={"cpu": cores})
+    assert (body["status"], body["node_id"], body["owner"]) == ("running", where, "nanjing")
+    assert clean[where].get(body["id"])["owner"] == "nanjing"
+    # The parent in between carries the messages and keeps no record of a sibling's work.
+    known = clean["jiangsu"].http.get(f"/api/workloads/{body['id']}").status_code
+    assert known == (200 if where == "jiangsu" else 404)
+    assert leaf.stop(body["id"])["status"] == "stopped"
+    assert not alive(body["pid"])
+    assert leaf.http.delete(f"/api/workloads/{body['id']}").status_code == 200
+    clean.wait_bare(where)
+
+
+def test_what_fits_at_home_stays_at_home(clean: Tree) -> None:
+    body = clean["nanjing"].process("sleep", "600", requirements={"cpu": 1})
+    assert body["node_id"] == "nanjing"
+
+
+def test_without_the_setting_nothing_is_given_up(clean: Tree) -> None:
+    leaf = clean["suqian"]
+    spec = process_spec("true", requirements={"cpu": 2})
+    refused(leaf.http.post("/api/workloads", json=spec), 409, "no_capacity", says="suqian")
+    leaf.process("sleep", "600", requirements={"cpu": 1})
+    waiting = leaf.process("sleep", "600", requirements={"cpu": 1})
+    assert waiting["status"] == "pending"
+    assert clean.seen("suqian", "changzhou") is None
+    spec = process_spec("true", node="jiangsu")
+    body = leaf.submit(spec, wait="false")
+    assert body["status"] == "pending"
+    assert "jiangsu: not a candidate from here" in leaf.get(body["id"])["status_detail"]

@@ -67,7 +67,9 @@ def test_one_that_is_over_or_was_never_made(tree: Tree) -> None:
     held = _reserve(tree, "suqian", 4, seconds=0.2)
     over = root.wait_status(held["id"], "completed")
     assert over["id"] == held["id"]
-    refused(root.http.post("/api/workloads", json=_claim(held, 1)), 409, "conflict", says=held["id"])
+    refused(
+        root.http.post("/api/workloads", json=_claim(held, 1)), 409, "conflict", says=held["id"]
+    )
     wait_until(lambda: tree["suqian"].used() == NOTHING, timeout_s=PATIENCE_S)
 
 
@@ -76,7 +78,9 @@ def test_a_second_claim_comes_too_late(tree: Tree) -> None:
     held = _reserve(tree, "suqian", 2)
     assert root.submit(_claim(held, 2))["status"] == "running"
     root.wait(held["id"], lambda it: it["status"] in {"stopped", "completed"})
-    refused(root.http.post("/api/workloads", json=_claim(held, 2)), 409, "conflict", says=held["id"])
+    refused(
+        root.http.post("/api/workloads", json=_claim(held, 2)), 409, "conflict", says=held["id"]
+    )
 
 
 @pytest.mark.parametrize("restarted", ["jiangsu", "suqian"], ids=["owner", "host"])

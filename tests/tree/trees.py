@@ -47,7 +47,9 @@ class Tree:
         name: str,
         *,
         parent: str | None = None,
+        escalate: bool = False,
         peers: tuple[str, ...] = (),
+        share: bool = False,
         environ: Mapping[str, str] | None = None,
         **config: Any,
     ) -> Node:
@@ -56,14 +58,11 @@ class Tree:
         folder.mkdir()
         config["agent"] = {"node_id": name, **config.get("agent", {})}
         if parent is not None:
-            config["parent"] = {
-                "enabled": True,
-                "address": self.address(parent),
-                **config.get("parent", {}),
-            }
+            address = self.address(parent)
+            config["parent"] = {"enabled": True, "address": address, "escalate": escalate}
         if peers:
             addresses = [self.address(peer) for peer in peers]
-            config["peers"] = {"enabled": True, "addresses": addresses, **config.get("peers", {})}
+            config["peers"] = {"enabled": True, "addresses": addresses, "share": share}
         agent = start_agent(folder, environ=environ, **config)
         self.agents[name] = agent
         # The others dial this port again when the agent has been restarted.
