@@ -8,6 +8,10 @@ import sys
 PROGRAMS = (
     ("benchmarks.spawn", "--rounds", "3"),
     ("benchmarks.workloads",),
+    ("benchmarks.placement",),
+    ("benchmarks.delegation",),
+    ("benchmarks.service_route",),
+    ("benchmarks.service_hops",),
     ("benchmarks.yolo_predict",),
     ("benchmarks.yolo_predict", "--model", "examples/ml_models/shapes_yolo.onnx"),
 )

@@ -175,3 +175,39 @@ def test_stopped_while_cut_off_it_stops_when_the_link_is_back(
     undo()
     await_shown(world, "root", workload_id, "stopped", "stopped_by_user")
     assert not run.lives()
+
+
+def test_what_was_taken_back_from_a_lost_node_is_not_kept_there(
+    world: World, evidence: Evidence
+) -> None:
+    workload_id = submit(world, "root", evidence, node="child", on_node_loss="reschedule")
+    await_shown(world, "root", workload_id, "running", None)
+    path = f"/api/workloads/{workload_id}"
+    assert world["root"].call("POST", f"{path}/stop", timeout_s=30)[0] == 200
+    await_shown(world, "root", workload_id, "stopped", "stopped_by_user")
+    undo = world.isolate("child")
+    assert world["root"].call("POST", f"{path}/restart?wait=false")[0] in (200, 202)
+    wait_until(
+        lambda: world["root"].get(path)["status_reason"] == "no_capacity",
+        timeout_s=30,
+        what="its lease is over",
+    )
+    assert world["root"].call("DELETE", path, timeout_s=30)[0] == 200
+    undo()
+    wait_until(lambda: not world["child"].workloads(), timeout_s=30, what="nothing is kept")
+    assert len(evidence.runs(workload_id)) == 1
+
+
+def test_a_leased_one_is_restarted_again_and_again_without_a_fault(
+    world: World, evidence: Evidence
+) -> None:
+    workload_id = submit(world, "root", evidence, node="child", on_node_loss="reschedule")
+    for count in range(1, 6):
+        await_shown(world, "root", workload_id, "running", None)
+        runs = await_runs(evidence, workload_id, count)
+        assert [run.lives() for run in runs] == [False] * (count - 1) + [True]
+        path = f"/api/workloads/{workload_id}/restart?wait=false"
+        assert world["root"].call("POST", path)[0] in (200, 202)
+    await_runs(evidence, workload_id, 6)
+    for member in world.each():
+        assert "drive_failed" not in member.log

@@ -170,9 +170,10 @@ class Agent:
         self._group, self._writes = self._writes, []
         slow = self._witness.slow_disks and self._timeline.happens(0.02)
         delay_s = self._timeline.between(*(SLOW_COMMIT_S if slow else COMMIT_S))
-        doom, self.machine.doom = self.machine.doom, None
-        if doom is not None:
-            self._timeline.after(self._timeline.between(0, delay_s), doom)
+        doom = self.machine.doom
+        if doom is not None and any(isinstance(w, tuple) and doom.strikes(w) for w in self._group):
+            self.machine.doom = None
+            self._timeline.after(self._timeline.between(0, delay_s), doom.strike)
         self._timeline.after(delay_s, self._committed)
 
     def _committed(self) -> None:

@@ -43,6 +43,14 @@ class Record:
     status: WorkloadStatus
 
 
+@dataclass(frozen=True, slots=True)
+class Doom:
+    """Something that happens while a commit of a certain kind is under way."""
+
+    strikes: Callable[[tuple[str, Record | None]], bool]
+    strike: Callable[[], None]
+
+
 class Machine:
     """Outlives its agent: what runs here goes on when the agent is killed or frozen."""
 
@@ -73,8 +81,7 @@ class Machine:
         self.agent: Agent | None = None
         self.incarnation = 0
         self.draining = False
-        self.doom: Callable[[], None] | None = None
-        """what happens while the next commit is under way"""
+        self.doom: Doom | None = None
         self.disk: dict[str, Record] = {}
         self.used = Resources()
         """what runs, whatever any agent thinks"""

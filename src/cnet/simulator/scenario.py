@@ -10,7 +10,7 @@ from typing import Any, Final
 from cnet.model.resources import GIB, MIB, Resources
 from cnet.model.workload import Strategy, WorkloadSpec
 from cnet.simulator.agent import Agent
-from cnet.simulator.machine import Machine
+from cnet.simulator.machine import Doom, Machine, Record
 from cnet.simulator.network import Link, Network, Weather
 from cnet.simulator.timeline import Timeline
 from cnet.simulator.witness import Witness
@@ -151,6 +151,20 @@ def draw_spec(timeline: Timeline, machines: list[Machine], *, brief: bool = Fals
     return WorkloadSpec.model_validate(asked)
 
 
+def _any_write(_write: tuple[str, Record | None]) -> bool:
+    return True
+
+
+def _delegates(write: tuple[str, Record | None]) -> bool:
+    record = write[1]
+    return record is not None and record.status.host is not None and not record.status.answered
+
+
+def _hosts(write: tuple[str, Record | None]) -> bool:
+    record = write[1]
+    return record is not None and record.status.owner is not None
+
+
 class Users:
     """Submit, stop, restart and delete, each at the agent they like."""
 
@@ -250,7 +264,8 @@ class Nemesis:
 
     def _crash_writing(self) -> None:
         machine = self._timeline.chance.choice(self._machines)
-        machine.doom = partial(self._crash, machine)
+        kind = self._timeline.chance.choice((_any_write, _delegates, _hosts, _hosts))
+        machine.doom = Doom(kind, partial(self._crash, machine))
 
     def _crash(self, machine: Machine | None = None) -> None:
         machine = machine or self._timeline.chance.choice(self._machines)
