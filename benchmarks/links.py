@@ -5,7 +5,8 @@
 News: a label of a node is changed through its own agent (`PATCH /api/nodes/{id}/labels`, durable
 there first); the far agent is asked for that node without pause over a connection of its own. The
 clock runs from the answer to the change until the first answer that shows it; the way to ask is
-part of it. Deaths: from the signal until the parent's answer says `unreachable`. Idle bytes: what
+part of it. Changes come at random, and once more without a pause: then each waits for the 20 ms for
+which a link gathers news. Deaths: from the signal until the parent's answer says `unreachable`. Idle bytes: what
 `ss` counts for the connections between agents, payload and 52 bytes of headers a segment.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import re
 import signal
 import subprocess
@@ -26,6 +28,7 @@ from benchmarks.tree import Asking, Node, Tree, running_tree, wait_until
 
 HEADERS_BYTES = 52  # IPv4 and TCP with timestamps
 SEEN_WITHIN_S = 30.0
+PAUSE_S = 0.1  # at most, between changes at random
 OVERLOAD = 5  # busy processes per core
 BURN = "while True: pass"
 
@@ -53,13 +56,20 @@ def quantiles(values: list[float]) -> str:
     )
 
 
-def news(changed: Node, observer: Node, count: int) -> tuple[list[float], list[float]]:
-    """Seconds from the answer, and from the request, to the change being seen; `count` times."""
+def news(
+    changed: Node, observer: Node, count: int, pause_s: float
+) -> tuple[list[float], list[float]]:
+    """Seconds from the answer, and from the request, to the change being seen; `count` times.
+
+    Between two changes there is a random pause of up to `pause_s`.
+    """
+    rng = random.Random(1)
     change, look = Asking(changed.port), Asking(observer.port)
     path = f"/api/nodes/{changed.name}"
     answered_to_seen, asked_to_seen = [], []
     for number in range(count):
-        value = str(number)
+        value = f"{pause_s}-{number}"
+        time.sleep(rng.uniform(0, pause_s))
         asked = time.perf_counter()
         change("PATCH", f"{path}/labels", {"labels": {"change": value}})
         answered = time.perf_counter()
@@ -150,7 +160,7 @@ def main() -> None:
     """Measure and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--widths", default="1,3,6,12,28", help="agents on each level")
-    parser.add_argument("--changes", type=int, default=1_000, help="half of them over one link")
+    parser.add_argument("--changes", type=int, default=1_000, help="of a node, in all")
     parser.add_argument("--deaths", type=int, default=20)
     parser.add_argument("--idle-s", type=float, default=30)
     parser.add_argument("--overload-s", type=float, default=20)
@@ -165,9 +175,10 @@ def main() -> None:
         for what, observer in (("child → parent", leaf.parent), ("leaf → root", tree.root)):
             if observer is None:
                 raise ValueError("widths: at least two levels are needed")
-            answered, asked = news(leaf, observer, options.changes // 2)
-            print(f"news {what}, {len(answered)} changes: {quantiles(answered)} after the answer")
-            print(f"  after the request: {quantiles(asked)}", flush=True)
+            for how, pause_s in (("at random", PAUSE_S), ("without a pause", 0.0)):
+                answered, asked = news(leaf, observer, options.changes // 4, pause_s)
+                print(f"news {what}, {len(asked)} {how}: {quantiles(answered)} after the answer")
+                print(f"  after the request: {quantiles(asked)}", flush=True)
         report: list[tuple[str, Callable[[], list[float]]]] = [
             ("killed", lambda: deaths(leaf, options.deaths, signal.SIGKILL)),
             ("frozen", lambda: deaths(leaf, options.deaths, signal.SIGSTOP)),

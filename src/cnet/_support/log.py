@@ -64,5 +64,9 @@ def configure(level: str, form: Literal["json", "text"]) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=LEVELS[level], force=True)
+    # A WebSocket that was refused has had its answer; uvicorn takes that for a fault.
+    logging.getLogger("uvicorn.error").addFilter(
+        lambda record: "without completing handshake" not in record.getMessage()
+    )
     for chatty in ("uvicorn", "httpx", "httpcore", "websockets"):  # at debug they show tokens
         logging.getLogger(chatty).setLevel(max(logging.WARNING, LEVELS[level]))

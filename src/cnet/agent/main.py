@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import socket
 import sys
@@ -231,7 +232,7 @@ def _node_id(settings: Settings, journal: Journal) -> str:
         return settings.agent.node_id
     node_id = journal.meta("node_id")
     if node_id is None:
-        node_id = f"{socket.gethostname()}-{int(clock.now())}"
+        node_id = f"{socket.gethostname()}-{int(clock.now())}-{secrets.token_hex(2)}"
         journal.set_meta("node_id", node_id)
     return node_id
 

@@ -63,18 +63,10 @@ class Tree:
             lease_s=settings.scheduler.lease_s,
         )
         manager.prepare(settings.agent.labels)
-        manager.own_node.address = self.links.address or self._listens_at()
+        manager.own_node.address = self.links.address
         self._manager = manager
         self._directory = ServiceDirectory(manager)
         return manager
-
-    def _listens_at(self) -> str:
-        """The address it was told to listen on; empty where that is every one."""
-        address = self._settings.agent.address
-        if address in {"0.0.0.0", "::"}:  # noqa: S104
-            return ""
-        host = f"[{address}]" if ":" in address else address
-        return f"{host}:{self._identity.port}"
 
     @property
     def directory(self) -> ServiceDirectory:

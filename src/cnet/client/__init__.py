@@ -5,8 +5,16 @@ It prints nothing and reads no configuration besides the user's token.
 """
 
 from cnet.client.agent import AgentClient, JsonObject
-from cnet.client.credentials import create_token, find_token
+from cnet.client.credentials import create_token, find_token, read_token
 from cnet.client.events import Event
 from cnet.client.services import predict
 
-__all__ = ["AgentClient", "Event", "JsonObject", "create_token", "find_token", "predict"]
+__all__ = [
+    "AgentClient",
+    "Event",
+    "JsonObject",
+    "create_token",
+    "find_token",
+    "predict",
+    "read_token",
+]

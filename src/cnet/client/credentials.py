@@ -26,7 +26,11 @@ def find_token() -> str | None:
     given = os.environ.get("CNET_TOKEN", "").strip()
     if given:
         return _checked(given, "CNET_TOKEN")
-    path = default_token_file()
+    return read_token(default_token_file())
+
+
+def read_token(path: Path) -> str | None:
+    """The token in a file; None when there is no file. Raises AuthError as `find_token`."""
     try:
         with path.open(encoding="utf-8") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)

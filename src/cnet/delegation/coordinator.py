@@ -78,7 +78,7 @@ class Coordinator(Generic[J]):
             world,
             lease_s=lease_s,
             incarnation_of=self._incarnation_of,
-            reachable=self._reachable,
+            reachable=self.reachable,
             placeable=self._placeable,
             settled=self._settled,
         )
@@ -390,7 +390,8 @@ class Coordinator(Generic[J]):
     def _incarnation_of(self, node_id: str) -> int:
         return self._known[node_id].state.incarnation
 
-    def _reachable(self, node_id: str) -> bool:
+    def reachable(self, node_id: str) -> bool:
+        """Whether a node can be reached now, as far as the view tells."""
         node = self._known.get(node_id)
         return node is not None and node.reachable
 

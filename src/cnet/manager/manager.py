@@ -611,6 +611,9 @@ class Manager:
             changes = {"phase": Phase.STOPPING, "reason": "stopping", "detail": None}
         elif desired == "running":
             changes = {"phase": Phase.PENDING, "reason": "restarting", "detail": None}
+        if status.host is not None and not self.coordinator.reachable(status.host):
+            changes["reason"] = "node_unreachable"
+            changes["detail"] = f"{status.host} cannot be reached; it is told when it can"
         generation = status.generation + 1
         await self._state.commit(workload, desired=desired, generation=generation, **changes)
         self.coordinator.tell(workload)

@@ -74,11 +74,14 @@ async def submit(request: Request, context: Context, wait: Wait = True) -> Respo
     workload, new = await context.manager.submit(spec)
     if wait:
         await workload.until(_settled)
-    return json_response(_shown(context, workload), status=201 if new else 200)
+    return json_response(_shown(request, context, workload), status=201 if new else 200)
 
 
-def _shown(context: ApiContext, workload: Workload) -> dict[str, Any]:
-    return render.workload(workload, context.manager.node_id, base_url=context.base_url)
+def _shown(request: Request, context: ApiContext, workload: Workload) -> dict[str, Any]:
+    """The object, with endpoints that lead by way of the address that was asked."""
+    over_link = "cnet.link" in request.scope
+    base_url = context.base_url if over_link else str(request.base_url).rstrip("/")
+    return render.workload(workload, context.manager.node_id, base_url=base_url)
 
 
 async def parse_spec(request: Request) -> WorkloadSpec:
@@ -141,6 +144,7 @@ def _to_owner(context: ApiContext, workload: Workload) -> Response | None:
     responses={200: {"model": schemas.WorkloadList}, **schemas.errors(422)},
 )
 async def list_workloads(
+    request: Request,
     context: Context,
     status: Annotated[str | None, Query(description="one of the five")] = None,
     kind: Annotated[str | None, Query(alias="type")] = None,
@@ -162,7 +166,7 @@ async def list_workloads(
     )
     page = list(islice(matching, limit + 1))
     more = len(page) > limit
-    shown = [_shown(context, item) for item in page[:limit]]
+    shown = [_shown(request, context, item) for item in page[:limit]]
     return json_response(
         {
             "workloads": shown,
@@ -188,9 +192,9 @@ def _after(manager: Manager, cursor: str | None) -> list[Workload]:
     summary="Look at a workload",
     responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404, 422)},
 )
-async def get_workload(workload_id: WorkloadId, context: Context) -> Response:
+async def get_workload(workload_id: WorkloadId, request: Request, context: Context) -> Response:
     """How it stands."""
-    return json_response(_shown(context, context.manager.get(workload_id)))
+    return json_response(_shown(request, context, context.manager.get(workload_id)))
 
 
 @router.post(
@@ -202,7 +206,9 @@ async def get_workload(workload_id: WorkloadId, context: Context) -> Response:
         **schemas.errors(404, 409, 422, 503, 507),
     },
 )
-async def stop(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
+async def stop(
+    workload_id: WorkloadId, request: Request, context: Context, wait: Wait = True
+) -> Response:
     """SIGTERM, then SIGKILL after `stop_grace_s`; answered when all its processes are gone.
 
     The wish is durable: a node that cannot be reached (202) is told when it can.
@@ -214,7 +220,7 @@ async def stop(workload_id: WorkloadId, context: Context, wait: Wait = True) -> 
         await workload.until(_ended)
     done = not _is_cut_off(workload.status)
     message = f"workload {workload_id} " + ("stopped" if done else _later(workload, "stops"))
-    body = {"message": message, "workload": _shown(context, workload)}
+    body = {"message": message, "workload": _shown(request, context, workload)}
     return json_response(body, status=200 if done else 202)
 
 
@@ -223,14 +229,16 @@ async def stop(workload_id: WorkloadId, context: Context, wait: Wait = True) -> 
     summary="Restart a workload",
     responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404, 409, 422, 503, 507)},
 )
-async def restart(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
+async def restart(
+    workload_id: WorkloadId, request: Request, context: Context, wait: Wait = True
+) -> Response:
     """End the present run, if there is one, and start another."""
     if (elsewhere := _to_owner(context, context.manager.get(workload_id))) is not None:
         return elsewhere
     workload = await context.manager.restart(workload_id)
     if wait:
         await workload.until(_settled)
-    return json_response(_shown(context, workload))
+    return json_response(_shown(request, context, workload))
 
 
 @router.delete(
