@@ -6,8 +6,9 @@ News: a label of a node is changed through its own agent (`PATCH /api/nodes/{id}
 there first); the far agent is asked for that node without pause over a connection of its own. The
 clock runs from the answer to the change until the first answer that shows it; the way to ask is
 part of it. Changes come at random, and once more without a pause: then each waits for the 20 ms for
-which a link gathers news. Deaths: from the signal until the parent's answer says `unreachable`. Idle bytes: what
-`ss` counts for the connections between agents, payload and 52 bytes of headers a segment.
+which a link gathers news. Deaths: from the signal until the parent's answer says `unreachable`.
+Idle bytes: what `ss` counts for the connections between agents, payload and 52 bytes of headers a
+segment.
 """
 
 from __future__ import annotations
