@@ -21,6 +21,27 @@ from cnet.delegation.owner import Owner
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
+def nothing_is_repaired(patch: pytest.MonkeyPatch) -> None:
+    """Agents that find each other again do not compare what they hold.
+
+    That mends what several of the bugs below leave behind, before a run is over and looked at.
+    """
+    original = Owner._mine
+
+    def mine(self: Owner[Any], source: str, job_id: str, k: int) -> Any:
+        if self._world.get(job_id) is None:
+            self._world.send(source, Ack(id=job_id, k=k, version=(2**62, 0)))
+            return None
+        return original(self, source, job_id, k)
+
+    def route_changed(self: Host[Any], node_id: str, *, up: bool) -> None:
+        if up:
+            self._renew(node_id)
+
+    patch.setattr(Owner, "_mine", mine)
+    patch.setattr(Host, "route_changed", route_changed)
+
+
 def host_forgets_what_it_refused(patch: pytest.MonkeyPatch) -> None:
     """A late copy of a request is taken though its owner has long placed it elsewhere."""
     patch.setattr(Host, "_is_void", lambda *_: False)
@@ -194,7 +215,15 @@ def gaps_go_unnoticed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Exchange, "_receive_update", receive_update)
 
 
+HIDDEN: tuple[Plant, ...] = (
+    asked_before_it_is_durable,
+    answered_before_it_is_durable,
+    wish_noted_before_it_is_done,
+)
+"""What these leave behind is mended before a run is over, unless `nothing_is_repaired`."""
+
 PLANTS: tuple[Plant, ...] = (
+    nothing_is_repaired,
     host_forgets_what_it_refused,
     incarnation_is_not_checked,
     unreachable_means_lost,
@@ -202,9 +231,6 @@ PLANTS: tuple[Plant, ...] = (
     lease_granted_unnoticed,
     lease_forgotten_by_a_restart,
     lease_counted_from_its_arrival,
-    asked_before_it_is_durable,
-    answered_before_it_is_durable,
-    wish_noted_before_it_is_done,
     any_acknowledgement_will_do,
     said_once,
     older_news_win,
