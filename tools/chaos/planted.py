@@ -14,10 +14,12 @@ from typing import Any
 from cnet.agent.main import serve
 from cnet.cli import agent as cli_agent
 from cnet.cli.main import main as cnet_main
+from cnet.errors import CnetError
 from cnet.manager.journal import Journal, Record
 from cnet.manager.manager import Manager
 from cnet.manager.state import State
 from cnet.manager.workloads import Workload
+from cnet.model.events import AgentEvent
 from cnet.model.lifecycle import Event, Phase
 from cnet.supervision import channel, procfs
 from cnet.supervision.run_directory import RunDirectory
@@ -37,22 +39,22 @@ def no_fsync() -> None:
 def record_after_spawn() -> None:
     """The acceptance is written down only when the command runs already."""
 
-    async def accept(self: Manager, workload: Workload) -> None:
+    async def accept(self: Manager, workload: Workload, not_here: CnetError | None) -> None:
         self._workloads[workload.id] = workload
         try:
-            placed = self._place_new(workload)
+            self._place_new(workload, not_here)
         except BaseException:
             del self._workloads[workload.id]
             workload.refuse()
             raise
+        placed = workload.status.holds_room
         if placed:
             self._drive(workload, recorded=True)
             await workload.until(lambda status: status.phase is not Phase.STARTING)
-        await self._journal.accept(Record(workload.id, workload.spec, workload.status))
+        await self.journal.accept(Record(workload.id, workload.spec, workload.status))
         workload.accept()
         if not placed:
-            self._pending[workload.id] = workload
-            self._place_pending()
+            self.coordinator.place(workload)
 
     _replace(Manager, "_accept", accept)
 
@@ -63,11 +65,13 @@ def forgotten_release() -> None:
 
     def apply(
         self: State, workload: Workload, event: Event | None, changes: dict[str, Any]
-    ) -> tuple[bool, Any]:
+    ) -> AgentEvent:
         if event is not Event.EXITED_BADLY:
             return original(self, workload, event, changes)
+        before = workload.status
         workload.step(event, **changes)
-        return False, self.events.workload_changed(workload)
+        self.on_change(workload, before)
+        return self.events.workload_changed(workload)
 
     _replace(State, "_apply", apply)
 

@@ -40,7 +40,6 @@ from cnet.scheduler import (
     shape_of,
     victims,
 )
-from cnet.scheduler.planning import REFUSED
 
 MOST_EXPLAINED = 64
 """Nodes up to which a waiting job's status says why each one does not do."""
@@ -161,7 +160,7 @@ class Coordinator(Generic[J]):
         """Where it would go, best first, and why not elsewhere."""
         excluded = self.owner.excluded(job, self._version_of) if job is not None else {}
         spec, wanted = self._as_placed(spec, spec.requirements.to_resources())
-        found = plan(
+        return plan(
             spec,
             self.index,
             wanted=wanted,
@@ -169,12 +168,6 @@ class Coordinator(Generic[J]):
             now=self._world.now(),
             exclude=excluded,
         )
-        said = {
-            node_id: f"{found.rejections[node_id]}: {reason}"
-            for node_id, reason in excluded.items()
-            if found.rejections.get(node_id) == REFUSED
-        }
-        return replace(found, rejections=found.rejections | said)
 
     def _as_placed(self, spec: WorkloadSpec, wanted: Resources) -> tuple[WorkloadSpec, Resources]:
         """With a reservation that still holds room: its node, and what is needed beyond it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from cnet.model.resources import Resources
 from cnet.model.workload import Strategy, WorkloadSpec
@@ -12,8 +13,7 @@ from cnet.scheduler.index import NodeIndex
 from cnet.scheduler.preemption import node_to_preempt
 from cnet.scheduler.scorers import Ranking
 
-REFUSED = "has refused it"
-"""Why a node that would do is passed over."""
+NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,9 @@ class Plan:
     """`candidates` best first; `rejections` node → why not."""
 
     candidates: tuple[str, ...]
-    rejections: dict[str, str]
-    """the node asked for first, then as the default strategy orders them"""
+    rejections: dict[str, tuple[str, ...]]
+    """every constraint that a node fails; the node asked for first, then as the default strategy
+    orders them"""
     impossible: bool
     """no known node could ever hold it, however empty"""
     preempt: str | None = None
@@ -30,7 +31,7 @@ class Plan:
 
     def reasons(self, limit: int | None = None) -> list[str]:
         """One line per node: `nanjing: memory 1.5 GiB short`; beyond `limit` only their number."""
-        lines = [f"{node}: {why}" for node, why in self.rejections.items()]
+        lines = [f"{node}: {', '.join(whys)}" for node, whys in self.rejections.items()]
         if limit is None or len(lines) <= limit:
             return lines
         return [*lines[:limit], f"and {len(lines) - limit} more nodes"]
@@ -43,30 +44,30 @@ def plan(
     strategy: Strategy,
     now: float,
     wanted: Resources | None = None,
-    exclude: Collection[str] = (),
+    exclude: Mapping[str, str] = NOBODY,
 ) -> Plan:
     """Look at every node; `NodeIndex.best` alone is far cheaper where the reasons do not matter.
 
     `wanted` is the room it asks for (default: its requirements), `now` the monotonic time in
-    seconds. Nodes of `exclude` fit but are passed over: they have refused it.
+    seconds. Nodes of `exclude` are passed over: they have refused it, with these words.
     """
     wanted = spec.requirements.to_resources() if wanted is None else wanted
     ranking = Ranking.of(spec, strategy)
     candidates = []
-    rejections: dict[str, str] = {}
+    rejections: dict[str, tuple[str, ...]] = {}
     lasting = True
     nearness = Ranking("default")
     for node in sorted(index.nodes(), key=lambda node: nearness.key(node, wanted)):
         failed = failures(spec, wanted, node, now)
         lasting = lasting and any(check in LASTING for check, _ in failed)
         if failed:
-            rejections[node.node_id] = ", ".join(why for _, why in failed)
+            rejections[node.node_id] = tuple(why for _, why in failed)
         elif node.node_id in exclude:
-            rejections[node.node_id] = REFUSED
+            rejections[node.node_id] = (f"has refused it: {exclude[node.node_id]}",)
         else:
             candidates.append(ranking.key(node, wanted))
     if spec.node is not None and not candidates:
-        rejections = {spec.node: rejections.pop(spec.node, "not known here"), **rejections}
+        rejections = {spec.node: rejections.pop(spec.node, ("not known here",)), **rejections}
         lasting = lasting and spec.node in index
     preempt = None
     if not candidates:

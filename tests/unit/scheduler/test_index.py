@@ -27,7 +27,8 @@ IDS = [f"n{number}" for number in range(12)]
 def first(
     wanted: WorkloadSpec, index: NodeIndex, strategy: Strategy, exclude: Collection[str] = ()
 ) -> str | None:
-    made = plan(wanted, index, strategy=strategy, now=NOW, exclude=exclude)
+    refused = dict.fromkeys(exclude, "no")
+    made = plan(wanted, index, strategy=strategy, now=NOW, exclude=refused)
     return next(iter(made.candidates), None)
 
 

@@ -128,9 +128,10 @@ def test_a_pin_is_explained_by_the_node_asked_for_first() -> None:
 
 def test_nodes_that_refused_are_left_out_and_long_lists_cut() -> None:
     index = NodeIndex(node(f"n{number}") for number in range(4))
-    made = plan(spec(ONE_CORE), index, strategy="default", now=NOW, exclude={"n0", "n1", "n2"})
+    refused = dict.fromkeys(("n0", "n1", "n2"), "full")
+    made = plan(spec(ONE_CORE), index, strategy="default", now=NOW, exclude=refused)
     assert made.candidates == ("n3",)
-    assert made.reasons(1) == ["n0: has refused it", "and 2 more nodes"]
+    assert made.reasons(1) == ["n0: has refused it: full", "and 2 more nodes"]
     assert not made.impossible
 
 

@@ -64,5 +64,6 @@ def _plan(found: Plan) -> dict[str, Any]:
 
 def _rejections(found: Plan) -> list[dict[str, Any]]:
     return [
-        {"node_id": node_id, "reasons": [reason]} for node_id, reason in found.rejections.items()
+        {"node_id": node_id, "reasons": list(reasons)}
+        for node_id, reasons in found.rejections.items()
     ]
