@@ -54,8 +54,9 @@ def test_what_fits_at_home_stays_at_home(clean: Tree) -> None:
 
 def test_without_the_setting_nothing_is_given_up(clean: Tree) -> None:
     leaf = clean["suqian"]
-    spec = process_spec("true", requirements={"cpu": 2})
-    refused(leaf.http.post("/api/workloads", json=spec), 409, "no_capacity", says="suqian")
+    spec = process_spec("true", requirements={"cpu": 2}, queue=False)
+    body = refused(leaf.http.post("/api/workloads", json=spec), 409, "no_capacity", says="suqian")
+    assert "jiangsu: not a candidate from here" in body["reasons"]
     leaf.process("sleep", "600", requirements={"cpu": 1})
     waiting = leaf.process("sleep", "600", requirements={"cpu": 1})
     assert waiting["status"] == "pending"

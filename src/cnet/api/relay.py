@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cnet.api.errors import error_response
 from cnet.errors import UnreachableError
@@ -31,3 +34,29 @@ class Relayed(Response):
             if begun:
                 raise
             await error_response(error)(scope, receive, send)
+
+
+async def answer_of(app: ASGIApp, request: Request) -> Response | None:
+    """The answer of another node, which must be a small one; None when the way there is broken.
+
+    The way may be broken further on: then an agent in between says so.
+    """
+    answer = Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+    parts: list[bytes] = []
+
+    async def keep(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            answer.status_code = message["status"]
+            answer.raw_headers = list(message["headers"])
+        else:
+            parts.append(message.get("body", b""))
+
+    try:
+        await app(request.scope, request.receive, keep)
+    except UnreachableError:
+        return None
+    answer.body = b"".join(parts)
+    cut_off = b'"node_unreachable"' in answer.body
+    if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE and cut_off:
+        return None
+    return answer

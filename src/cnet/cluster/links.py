@@ -37,7 +37,7 @@ from cnet.register.view import LinkRole
 log = structlog.get_logger(__name__)
 
 TICK_S = 1.0
-BEATS_PER_PING = 4
+BEATS_PER_PING = 2
 
 
 class ExchangePort(Spreads, Protocol):

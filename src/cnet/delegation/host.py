@@ -268,6 +268,10 @@ class Host(Generic[J]):
         """A hosted job is pending: run it here now, or give it back."""
         if job.status.owner is None:
             raise ValueError(f"{job.id} is not hosted")
+        if job.status.returned:
+            # A restart that was asked for just before it was given back: its owner sees to it.
+            self.give_back(job, str(job.status.reason), str(job.status.detail))
+            return
         why_not = "draining" if self._draining() else self._world.reserve(job)
         if why_not is None:
             self._awaiting_room.pop(job.id, None)

@@ -106,7 +106,10 @@ class Gone(_Message, frozen=True, tag="gone"):
 
 
 class Renew(_Message, frozen=True, tag="renew"):
-    """Host → owner: may these go on? `asked_at` is the host's clock, to be sent back."""
+    """Host → owner: may these go on? `asked_at` is the host's clock, to be sent back.
+
+    Once in a while for everything that is kept: the owner says what of it is void.
+    """
 
     incarnation: int
     asked_at: float

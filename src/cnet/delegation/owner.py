@@ -101,30 +101,37 @@ class Owner(Generic[J]):
     def assigned(self, job: J) -> None:
         """The assignment is in the journal's queue: ask the host once it is durable."""
         self._follow(job)
-        k = job.status.assignment
-
-        def ask() -> None:
-            if job.status.assignment == k and job.status.host is not None:
-                self._tell(job)
-
-        self._world.durably(ask)
+        self._open_durably(job, sent=False)
 
     def tell(self, job: J) -> None:
         """There is a new wish for a job at a host: pass it on once it is durable."""
-        k = job.status.assignment
-        entry = self._entry(job, sent=True)
+        self._open_durably(job, sent=True)
 
-        def say() -> None:
+    def _open_durably(self, job: J, *, sent: bool) -> None:
+        """Nothing is asked before that, whoever else wants to ask again meanwhile."""
+        entry, k = self._entry(job, sent=sent), job.status.assignment
+
+        def ask() -> None:
             if job.status.assignment == k and job.status.host is not None:
                 self._open[job.id] = entry
                 self._tell(job)
 
-        self._world.durably(say)
+        self._world.durably(ask)
 
-    def _entry(self, job: J, *, sent: bool, wait_s: float = 0.0) -> _Open:
+    def _follow_up_durably(self, job: J) -> None:
+        """Ask how it stands if nothing is heard of it in a while."""
+        entry, k = self._entry(job, sent=True), job.status.assignment
+
+        def wait() -> None:
+            if job.status.assignment == k and job.status.host is not None:
+                entry.due = self._world.now() + FIRST_RETRY_S
+                self._open.setdefault(job.id, entry)
+
+        self._world.durably(wait)
+
+    def _entry(self, job: J, *, sent: bool) -> _Open:
         status = job.status
-        due = self._world.now() + wait_s
-        return _Open(due, status.generation, status.desired, sent=sent)
+        return _Open(self._world.now(), status.generation, status.desired, sent=sent)
 
     def excluded(
         self, job: J, version_of: Callable[[str], tuple[int, int] | None]
@@ -163,7 +170,6 @@ class Owner(Generic[J]):
     def _follow(self, job: J) -> None:
         now = self._world.now()
         self._by_host[str(job.status.host)].add(job.id)
-        self._open[job.id] = self._entry(job, sent=False)
         if _is_leased(job):
             self._bound[job.id] = now  # nothing was granted for this assignment
 
@@ -323,7 +329,7 @@ class Owner(Generic[J]):
                 self._tell(job)
             elif up and not job.status.is_terminal:
                 # `Follow` may be lost: ask for this one until something is heard of it.
-                self._open[job_id] = self._entry(job, sent=True, wait_s=FIRST_RETRY_S)
+                self._follow_up_durably(job)
             elif not up and not job.status.is_terminal:
                 self._world.change(
                     job,

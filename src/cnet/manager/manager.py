@@ -64,7 +64,7 @@ _FRESH: dict[str, object] = {
 
 MOST_REASONS = 64
 """Nodes of which an answer tells why they do not do."""
-TICK_S = 0.25
+TICK_S = 0.5
 DEFAULT_LEASE_S = 15.0
 
 

@@ -117,6 +117,7 @@ def asked_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
 
     def assigned(self: Owner[Any], job: Any) -> None:
         self._follow(job)
+        self._open[job.id] = self._entry(job, sent=False)
         self._tell(job)
 
     patch.setattr(Owner, "assigned", assigned)

@@ -17,7 +17,7 @@ from cnet._support.clock import now, rfc3339
 from cnet.api import render, schemas
 from cnet.api.context import ApiContext, Context
 from cnet.api.errors import json_response
-from cnet.api.relay import Relayed
+from cnet.api.relay import Relayed, answer_of
 from cnet.errors import MalformedError, MediaTypeError, SpecError, UnreachableError
 from cnet.manager import Manager, Workload
 from cnet.manager.admission import field_error
@@ -127,15 +127,16 @@ def _carried(context: ApiContext, node_id: str | None) -> Response | None:
     return Relayed(context.links.app_for(node_id))
 
 
-def _to_owner(context: ApiContext, workload: Workload) -> Response | None:
-    """What a user wants of a workload goes by way of the agent that took it, if it can be reached.
+async def _by_owner(request: Request, context: ApiContext, workload: Workload) -> Response | None:
+    """What a user wants of a workload goes by way of the agent that took it.
 
-    Without it, stopping and restarting is this node's affair; it will hear of that.
+    None when that is this one, or cannot be reached: then stopping and restarting is this node's
+    affair, and the owner will hear of it.
     """
     owner = workload.status.owner
     if owner is None or context.exchange.next_hop(owner) is None:
         return None
-    return _carried(context, owner)
+    return await answer_of(context.links.app_for(owner), request)
 
 
 @router.get(
@@ -213,8 +214,9 @@ async def stop(
 
     The wish is durable: a node that cannot be reached (202) is told when it can.
     """
-    if (elsewhere := _to_owner(context, context.manager.get(workload_id))) is not None:
-        return elsewhere
+    there = await _by_owner(request, context, context.manager.get(workload_id))
+    if there is not None:
+        return there
     workload = await context.manager.stop(workload_id)
     if wait:
         await workload.until(_ended)
@@ -233,8 +235,9 @@ async def restart(
     workload_id: WorkloadId, request: Request, context: Context, wait: Wait = True
 ) -> Response:
     """End the present run, if there is one, and start another."""
-    if (elsewhere := _to_owner(context, context.manager.get(workload_id))) is not None:
-        return elsewhere
+    there = await _by_owner(request, context, context.manager.get(workload_id))
+    if there is not None:
+        return there
     workload = await context.manager.restart(workload_id)
     if wait:
         await workload.until(_settled)
@@ -250,14 +253,16 @@ async def restart(
         **schemas.errors(404, 409, 422, 503, 507),
     },
 )
-async def delete(workload_id: WorkloadId, context: Context, wait: Wait = True) -> Response:
+async def delete(
+    workload_id: WorkloadId, request: Request, context: Context, wait: Wait = True
+) -> Response:
     """Stop it first if need be, then forget it with its logs, wherever it is.
 
     The wish is durable: a node that cannot be reached (202) is told when it can.
     """
     workload = context.manager.get(workload_id)
-    if (elsewhere := _to_owner(context, workload)) is not None:
-        return elsewhere
+    if (there := await _by_owner(request, context, workload)) is not None:
+        return there
     if workload.status.owner is not None:
         raise UnreachableError(
             f"{workload_id} belongs to {workload.status.owner}, which cannot be reached now; "
