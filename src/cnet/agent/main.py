@@ -25,7 +25,7 @@ from cnet.api import create_app
 from cnet.api.context import ApiContext
 from cnet.cluster.hello import Identity
 from cnet.config import Settings
-from cnet.errors import CnetError, ConfigError
+from cnet.errors import CnetError, ConfigError, StorageFullError
 from cnet.executors.catalog import ExecutorContext, load_executors
 from cnet.executors.commands import LogLimits
 from cnet.manager import Journal
@@ -243,8 +243,14 @@ def _identity(settings: Settings, journal: Journal, *, port: int) -> Identity:
     # A counter alone would begin anew on a new data directory, and others would take its news for
     # those of former times.
     incarnation = max(int(journal.meta("incarnation") or 0) + 1, int(clock.now()))
-    journal.set_meta("instance", instance)
-    journal.set_meta("incarnation", str(incarnation))
+    try:
+        if journal.meta("instance") is None:
+            journal.set_meta("instance", instance)
+        journal.set_meta("incarnation", str(incarnation))
+    except StorageFullError as error:
+        # A full disk must not keep workloads from being taken up. The clock has made it a new
+        # number; another agent may see a stranger in the instance, once.
+        logger.warning("start_not_recorded", why=error.message)
     return Identity(
         node_id=_node_id(settings, journal), instance=instance, incarnation=incarnation, port=port
     )

@@ -282,7 +282,7 @@ class Coordinator(Generic[J]):
         free = own.state.available
         for job_id in self._ending:
             ending = self._world.get(job_id)
-            if ending is not None and ending.status.holds_room:
+            if ending is not None and ending.status.phase == Phase.STOPPING:
                 free += ending.wanted
         chosen = victims(job.wanted, free, self._world.preemptible(), spec.priority)
         for job_id in chosen or ():

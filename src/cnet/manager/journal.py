@@ -150,8 +150,16 @@ class Journal:
         return None if row is None else str(row[0])
 
     def set_meta(self, key: str, value: str) -> None:
-        """Put down a fact about this node; durable on return. Only before the first write."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        """Put down a fact about this node; durable on return. Only before the first write.
+
+        Raises StorageFullError.
+        """
+        try:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        except sqlite3.OperationalError as error:
+            if not self._is_full(error):
+                raise
+            raise StorageFullError(_FULL) from error
 
     def events_after(self, seq: int, limit: int) -> list[AgentEvent]:
         """Recorded events with a higher number, in order; safe beside the writer."""
