@@ -167,10 +167,6 @@ def test_two_replicas_share_the_requests(tree: Tree, replicas: list[Json], agent
         assert reply.json()["model"] == one["model_path"]
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="an agent passes on the 502/503 of the replica's agent instead of trying another one",
-)
 def test_a_replica_that_is_killed_costs_no_idempotent_request(
     tree: Tree, replicas: list[Json]
 ) -> None:

@@ -92,7 +92,9 @@ CHECKS: tuple[Check, ...] = (
 )
 """In the order in which the reasons are told; `too small:` heads a list and so stands last."""
 
-LASTING: frozenset[Check] = frozenset({node_asked_for, kind_supported, capacity_suffices})
+LASTING: frozenset[Check] = frozenset(
+    {node_asked_for, can_be_given_work, kind_supported, capacity_suffices}
+)
 """Reasons that no waiting will mend; labels, states and links may all change."""
 
 

@@ -17,6 +17,9 @@ Headers = list[tuple[bytes, bytes]]
 CARRIED = b"x-cnet-carried"
 """On a request that another agent has sent on: it ends at a replica here or not at all."""
 
+NO_REPLICA = b"x-cnet-no-replica"
+"""On the answer to such a request: it is the agent's, not of a service; another may be asked."""
+
 _HOP_BY_HOP = frozenset(
     {
         b"connection",

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cnet.api.errors import error_response
 from cnet.api.services.connection import ServiceGoneError
-from cnet.api.services.headers import CARRIED, carried_headers
+from cnet.api.services.headers import CARRIED, NO_REPLICA, carried_headers
 from cnet.api.services.local import LocalCall
 from cnet.api.services.pool import ConnectionPool
 from cnet.api.services.replicas import Carrier, Directory, Outstanding, Replica
@@ -30,6 +30,8 @@ from cnet.errors import (
 log = structlog.get_logger(__name__)
 
 PREFIX = "/services/"
+
+BAD_GATEWAY = 502
 
 _RAW_PREFIX = PREFIX.encode()
 _IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})  # RFC 9110 9.2.2
@@ -106,11 +108,17 @@ class ServiceRoutes:
             await self._serve(request)
         except ClientGoneError:
             return
+        except _RefusedThereError as error:
+            for message in error.answer:
+                await request.answer.send(message)
         except CnetError as error:
             if isinstance(error, BadGatewayError):
                 log.warning("service_failed", service=request.name, details=error.message)
             if not request.answer.started:
-                await error_response(error)(scope, receive, send)
+                answer = error_response(error)
+                if request.carried:
+                    answer.raw_headers.append((NO_REPLICA, b"1"))
+                await answer(scope, receive, send)
 
     async def _serve(self, request: _Request) -> None:
         replica = self._choose(request)
@@ -171,16 +179,45 @@ class ServiceRoutes:
             "headers": carried_headers(request.scope, request.prefix),
         }
         source = _Replay(request.body)
+        sink = _Sink(request.answer)
         try:
-            await app(scope, source.receive, request.answer.send)
+            await app(scope, source.receive, sink.send)
         except UnreachableError as error:
             if request.answer.started:
                 raise BadGatewayError(f"broke off its answer ({error.message})") from error
             raise ServiceGoneError(f"is out of reach ({error.message})", unsent=False) from error
         if source.client_gone:
             raise ClientGoneError("the client has closed the connection")
+        if sink.refusal:
+            raise _RefusedThereError(sink.refusal)
         if not request.answer.started:
             raise ServiceGoneError("gave no answer", unsent=False)
+
+
+class _RefusedThereError(ServiceGoneError):
+    """The other agent answered in the place of its replica; `answer` is what it said."""
+
+    def __init__(self, answer: list[Message]) -> None:
+        status = answer[0]["status"]
+        super().__init__(f"is not served there now ({status})", unsent=status != BAD_GATEWAY)
+        self.answer = answer
+
+
+class _Sink:
+    """A `send` that keeps back what the other agent says in place of a replica."""
+
+    def __init__(self, answer: AnswerStream) -> None:
+        self._answer = answer
+        self.refusal: list[Message] = []
+
+    async def send(self, message: Message) -> None:
+        marked = message["type"] == "http.response.start" and any(
+            name == NO_REPLICA for name, _ in message["headers"]
+        )
+        if marked or self.refusal:
+            self.refusal.append(message)
+        else:
+            await self._answer.send(message)
 
 
 class _Replay:
