@@ -35,11 +35,13 @@ from cnet.scheduler import (
     NodeIndex,
     PendingQueue,
     Plan,
+    failures,
     node_to_preempt,
     plan,
     shape_of,
     victims,
 )
+from cnet.scheduler.checks import capacity_suffices, room_suffices
 
 MOST_EXPLAINED = 64
 """Nodes up to which a waiting job's status says why each one does not do."""
@@ -85,7 +87,7 @@ class Coordinator(Generic[J]):
             world,
             incarnation=incarnation,
             lease_s=lease_s,
-            draining=self._draining,
+            unfit=self._unfit,
             room_made=self._make_room_here,
         )
 
@@ -388,9 +390,15 @@ class Coordinator(Generic[J]):
         node = self._known.get(node_id)
         return node is not None and node.reachable
 
-    def _draining(self) -> bool:
+    def _unfit(self, job: J) -> str | None:
+        """Why this node must not take a job, room aside: its owner may know less than the node."""
+        self._world.node_version()
         own = self._known.get(self._node_id)
-        return own is not None and own.state.draining
+        if own is None:
+            return None
+        found = failures(job.spec, job.wanted, own, self._world.now())
+        reasons = [why for check, why in found if check not in {room_suffices, capacity_suffices}]
+        return ", ".join(reasons) or None
 
     @property
     def known(self) -> Mapping[str, KnownNode]:

@@ -54,13 +54,14 @@ class Host(Generic[J]):
         *,
         incarnation: int,
         lease_s: float,
-        draining: Callable[[], bool],
+        unfit: Callable[[J], str | None],
         room_made: Callable[[J, WorkloadSpec], bool],
     ) -> None:
-        """`room_made` begins to end preemptible jobs for this one; False when that is no use."""
+        """`unfit` says why this node must not take a job, whatever room it has. `room_made` begins
+        to end preemptible jobs for this one; False when that is no use."""
         self._world = world
         self._incarnation = incarnation
-        self._draining = draining
+        self._unfit = unfit
         self._room_made = room_made
         self._renew_every_s = lease_s / RENEWALS_PER_LEASE
         self._counter = 0
@@ -117,8 +118,8 @@ class Host(Generic[J]):
         if self._is_void(message.id, message.k):
             self._refuse(owner, message.id, message.k, "taken back", until=NO_VERSION)
             return
-        if self._draining():
-            self._refuse(owner, message.id, message.k, "draining")
+        if (unfit := self._unfit(found)) is not None:
+            self._refuse(owner, message.id, message.k, unfit)
             return
         why_not = self._world.reserve(found)
         if why_not is not None and not (message.preempt and self._room_made(found, found.spec)):
@@ -272,7 +273,7 @@ class Host(Generic[J]):
             # A restart that was asked for just before it was given back: its owner sees to it.
             self.give_back(job, str(job.status.reason), str(job.status.detail))
             return
-        why_not = "draining" if self._draining() else self._world.reserve(job)
+        why_not = self._unfit(job) or self._world.reserve(job)
         if why_not is None:
             self._awaiting_room.pop(job.id, None)
             if is_leased(job) and self.lease(job) is None:
