@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 
-from cnet.delegation.host import Host
+from cnet.delegation.host import PREEMPTION_WAIT_S, Host
 from cnet.delegation.messages import (
     Ack,
     Assign,
@@ -43,6 +43,7 @@ from cnet.scheduler import (
 )
 from cnet.scheduler.checks import capacity_suffices, room_suffices
 
+KEPT = "room is being made for a higher priority"
 MOST_EXPLAINED = 64
 """Nodes up to which a waiting job's status says why each one does not do."""
 
@@ -75,6 +76,8 @@ class Coordinator(Generic[J]):
         self._unexplained: dict[str, None] = {}
         """queued since the last pass, so that nobody has been told why they wait"""
         self._ending: dict[str, bool] = {}  # ids of jobs that end to make room
+        self._claims: dict[str, float] = {}
+        """jobs that others here end for → until when the room they leave is kept for them"""
         self.owner: Owner[J] = Owner(
             world,
             lease_s=lease_s,
@@ -143,12 +146,17 @@ class Coordinator(Generic[J]):
         """Once in a while, at the least every second."""
         self.owner.tick()
         self.host.tick()
+        settled = [job_id for job_id in self._claims if not self._is_claiming(job_id)]
+        for job_id in settled:
+            del self._claims[job_id]
+        if settled:
+            self.look_again()
 
     # --- placing -------------------------------------------------------------------------------
 
     def choose(self, job: J) -> str | None:
         """The best node for an own job now; None when it fits nowhere."""
-        excluded = self.owner.excluded(job, self._version_of)
+        excluded = self._excluded(job)
         spec, wanted = self._as_placed(job.spec, job.wanted)
         return self.index.best(
             spec,
@@ -160,7 +168,7 @@ class Coordinator(Generic[J]):
 
     def plan(self, spec: WorkloadSpec, job: J | None = None) -> Plan:
         """Where it would go, best first, and why not elsewhere."""
-        excluded = self.owner.excluded(job, self._version_of) if job is not None else {}
+        excluded = self._excluded(job) if job is not None else {}
         spec, wanted = self._as_placed(spec, spec.requirements.to_resources())
         return plan(
             spec,
@@ -266,7 +274,7 @@ class Coordinator(Generic[J]):
 
     def _node_to_preempt(self, job: J) -> str | None:
         spec, wanted = self._as_placed(job.spec, job.wanted)
-        excluded = self.owner.excluded(job, self._version_of)
+        excluded = self._excluded(job)
         return node_to_preempt(spec, wanted, self.index, now=self._world.now(), exclude=excluded)
 
     def _preempt_for(self, job: J, node_id: str) -> None:
@@ -292,7 +300,30 @@ class Coordinator(Generic[J]):
             if victim is not None:
                 self._ending[job_id] = True
                 self._world.preempt(victim)
+        if chosen is not None:
+            self._claims[job.id] = self._world.now() + PREEMPTION_WAIT_S
         return chosen is not None
+
+    def _is_claiming(self, job_id: str) -> bool:
+        job = self._world.get(job_id)
+        if job is None or job.status.phase != Phase.PENDING or job.status.host is not None:
+            return False
+        return self._world.now() < self._claims[job_id]
+
+    def _is_kept_from(self, job: J) -> bool:
+        """Whether room that comes free here is for another one: else who made it takes it back."""
+        for job_id in self._claims:
+            claiming = self._world.get(job_id)
+            if claiming is None or claiming.spec.priority <= job.spec.priority:
+                continue
+            if self._is_claiming(job_id):
+                return True
+        return False
+
+    def _excluded(self, job: J) -> Mapping[str, str]:
+        """Nodes that it cannot go to now, whatever room they show → why."""
+        excluded = self.owner.excluded(job, self._version_of)
+        return {**excluded, self._node_id: KEPT} if self._is_kept_from(job) else excluded
 
     # --- what the embedder tells of jobs -------------------------------------------------------
 
@@ -398,6 +429,8 @@ class Coordinator(Generic[J]):
             return None
         found = failures(job.spec, job.wanted, own, self._world.now())
         reasons = [why for check, why in found if check not in {room_suffices, capacity_suffices}]
+        if self._is_kept_from(job):
+            reasons.append(KEPT)
         return ", ".join(reasons) or None
 
     @property

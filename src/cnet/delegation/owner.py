@@ -31,6 +31,8 @@ LEASE_MARGIN_S = 2.0
 CLOCK_DRIFT = 0.01
 """Share by which two machines' clocks may run apart."""
 LAST_SEQ = 2**62
+REFUSED_FOR_S = 60.0
+"""How often nodes are asked again whose reason to refuse their state does not show."""
 KEPT_BACK = frozenset({"phase", "reason", "detail", "ended_at", "log_tail", "exit_code"})
 """What a host that has not heard the last wish cannot know."""
 
@@ -54,6 +56,11 @@ class _Refusal:
     reason: str
     until: tuple[int, int] | None
     """version of its state up to which it would refuse again; None: always"""
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether waiting cannot help."""
+        return self.until is None or self.until[1] == LAST_SEQ
 
 
 class Owner(Generic[J]):
@@ -82,6 +89,7 @@ class Owner(Generic[J]):
         self._taken_from: set[str] = set()  # nodes that may not know what they have lost
         self._bound: dict[str, float] = {}  # until when a leased job may be running at its host
         self._refused: defaultdict[str, dict[str, _Refusal]] = defaultdict(dict)
+        self._ask_again_at = 0.0
 
     # --- giving --------------------------------------------------------------------------------
 
@@ -365,6 +373,21 @@ class Owner(Generic[J]):
             if not job.status.is_terminal:
                 self._taken_from.add(job.status.host)
                 self._take_back(job, f"{job.status.host} was lost and its lease is over")
+        if self._ask_again_at <= now:
+            self._ask_again_at = now + REFUSED_FOR_S
+            self._forget_refusals()
+
+    def _forget_refusals(self) -> None:
+        for job_id, refusals in list(self._refused.items()):
+            lasting = {node_id: each for node_id, each in refusals.items() if each.is_lasting}
+            if len(lasting) == len(refusals):
+                continue
+            self._refused[job_id] = lasting
+            job = self._world.get(job_id)
+            if job is None or job.status.host is not None:
+                continue
+            if job.status.phase == Phase.PENDING and job.status.desired == "running":
+                self._placeable(job)
 
     def _held_for(self, job: J) -> float:
         return (self._lease_s + job.spec.stop_grace_s) * (1 + CLOCK_DRIFT) + LEASE_MARGIN_S

@@ -99,7 +99,9 @@ class Simulation:
             self.witness.slow_disks = timeline.happens(0.3)
             self.network.weather = draw_weather(timeline)
             nemesis = Nemesis(timeline, self.network, self.machines, self.new_agent)
-            nemesis.busy(timeline.chance.randint(3, len(self.machines)), TROUBLE_S)
+            nemesis.busy(
+                timeline.chance.randint(min(3, len(self.machines)), len(self.machines)), TROUBLE_S
+            )
         timeline.run_until(JOINING_S + TROUBLE_S + (LONGEST_FAULT_S if faults else 0))
         self.network.weather = Weather()
         for machine in self.machines:

@@ -15,7 +15,7 @@ from cnet.cluster.exchange import Exchange
 from cnet.cluster.frames import Update
 from cnet.delegation.coordinator import Coordinator
 from cnet.delegation.host import Host
-from cnet.delegation.messages import Ack, Assign, Grant, Renew, Status, Want
+from cnet.delegation.messages import Ack, Grant, Renew, Status, Want
 from cnet.delegation.owner import Owner
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -45,16 +45,6 @@ def nothing_is_repaired(patch: pytest.MonkeyPatch) -> None:
 def host_forgets_what_it_refused(patch: pytest.MonkeyPatch) -> None:
     """A late copy of a request is taken though its owner has long placed it elsewhere."""
     patch.setattr(Host, "_is_void", lambda *_: False)
-
-
-def incarnation_is_not_checked(patch: pytest.MonkeyPatch) -> None:
-    """A host that has forgotten its refusals in a restart takes requests of the time before."""
-    original = Host.on_assign
-
-    def on_assign(self: Host[Any], owner: str, message: Assign) -> None:
-        original(self, owner, msgspec.structs.replace(message, incarnation=self._incarnation))
-
-    patch.setattr(Host, "on_assign", on_assign)
 
 
 def unreachable_means_lost(patch: pytest.MonkeyPatch) -> None:
@@ -121,22 +111,6 @@ def asked_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
         self._tell(job)
 
     patch.setattr(Owner, "assigned", assigned)
-
-
-def answered_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
-    """The host says what a crash may still take back."""
-
-    class Nothing(set[str]):
-        def add(self, _item: str) -> None:
-            pass
-
-    original = Host.__init__
-
-    def init(self: Host[Any], *args: Any, **more: Any) -> None:
-        original(self, *args, **more)
-        self._undurable = Nothing()
-
-    patch.setattr(Host, "__init__", init)
 
 
 def wish_noted_before_it_is_done(patch: pytest.MonkeyPatch) -> None:
@@ -218,7 +192,6 @@ def gaps_go_unnoticed(patch: pytest.MonkeyPatch) -> None:
 
 HIDDEN: tuple[Plant, ...] = (
     asked_before_it_is_durable,
-    answered_before_it_is_durable,
     wish_noted_before_it_is_done,
 )
 """What these leave behind is mended before a run is over, unless `nothing_is_repaired`."""
@@ -226,7 +199,6 @@ HIDDEN: tuple[Plant, ...] = (
 PLANTS: tuple[Plant, ...] = (
     nothing_is_repaired,
     host_forgets_what_it_refused,
-    incarnation_is_not_checked,
     unreachable_means_lost,
     lease_bound_without_margin,
     lease_granted_unnoticed,

@@ -33,7 +33,8 @@ def test_small_trees(nodes: int) -> None:
 def test_a_large_tree_without_faults() -> None:
     report = run(nodes=300, workloads=1_000, seed=1, faults=False)
     assert report.violation is None
-    assert report.starts >= 900
+    # Some fit nowhere, and some are stopped before they start.
+    assert report.starts >= 800
 
 
 def test_a_seed_goes_the_same_way_whatever_the_order_of_hashes() -> None:

@@ -1,0 +1,153 @@
+"""Rules of the host that the simulator's network is too kind, or too good at mending, to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cnet.delegation import Coordinator
+from cnet.delegation.messages import Assign, Gone, Message, Refuse, Status, Want
+from cnet.model.lifecycle import Phase
+from cnet.model.resources import Resources
+from cnet.model.workload import WorkloadSpec, WorkloadStatus
+
+OWNER = "jiangsu"
+INCARNATION = 7
+
+
+@dataclass(eq=False)
+class Task:
+    id: str
+    spec: WorkloadSpec
+    status: WorkloadStatus = field(default_factory=WorkloadStatus)
+
+    @property
+    def wanted(self) -> Resources:
+        return self.spec.requirements.to_resources()
+
+
+class Node:
+    """A world whose disk is as slow as the test wants it."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.known: dict[str, Task] = {}
+        self.driven: list[str] = []
+        self._waiting: list[Callable[[], None]] = []
+        self._next: list[Callable[[], None]] = []
+        self.coordinator: Coordinator[Task] = Coordinator(
+            "nanjing", self, incarnation=INCARNATION, strategy="default", lease_s=15.0
+        )
+
+    def sync(self) -> None:
+        """The disk has everything now."""
+        waiting, self._waiting = self._waiting, []
+        for then in waiting:
+            then()
+        self._turn()
+
+    def hear(self, message: Message) -> None:
+        self.coordinator.receive(OWNER, message)
+        self._turn()
+
+    def _turn(self) -> None:
+        calls, self._next = self._next, []
+        for call in calls:
+            call()
+
+    def now(self) -> float:
+        return 1000.0
+
+    def soon(self, call: Callable[[], None]) -> None:
+        self._next.append(call)
+
+    def durably(self, then: Callable[[], None]) -> None:
+        self._waiting.append(then)
+
+    def send(self, node_id: str, message: Message) -> bool:
+        self.sent.append(message)
+        return True
+
+    def jobs(self) -> Iterable[Task]:
+        return self.known.values()
+
+    def get(self, job_id: str) -> Task | None:
+        return self.known.get(job_id)
+
+    def change(self, job: Task, **changes: Any) -> None:
+        job.status = replace(job.status, **changes)
+
+    def reserve(self, job: Task) -> str | None:
+        self.change(job, phase=Phase.STARTING)
+        return None
+
+    def drive(self, job: Task) -> None:
+        self.driven.append(job.id)
+
+    def preemptible(self) -> list[tuple[str, int, Resources, float]]:
+        return []
+
+    def node_version(self) -> tuple[int, int]:
+        return (INCARNATION, 1)
+
+    def admit(self, request: Assign, owner: str, decide: Callable[[Task | str], None]) -> None:
+        status = WorkloadStatus(owner=owner, assignment=request.k)
+        decide(Task(request.id, WorkloadSpec.model_validate(request.spec), status))
+
+    def accept(self, job: Task) -> None:
+        self.known[job.id] = job
+
+    def wish(self, job: Task, desired: str, then: Callable[[], None]) -> None:
+        raise AssertionError("nobody wishes anything here")
+
+    def forget(self, job: Task) -> None:
+        raise AssertionError("nothing is forgotten here")
+
+    def leased(self, job: Task, until: float) -> None:
+        raise AssertionError("nothing is leased here")
+
+    def preempt(self, job: Task) -> None:
+        raise AssertionError("nothing is preempted here")
+
+
+def assign(k: int = 1, *, incarnation: int = INCARNATION) -> Assign:
+    return Assign(
+        id="w",
+        k=k,
+        incarnation=incarnation,
+        spec={"name": "w", "type": "process"},
+        created_at=0.0,
+        attempt=0,
+        generation=0,
+    )
+
+
+def test_a_request_to_a_former_incarnation_is_refused_for_good() -> None:
+    node = Node()
+    node.hear(assign(incarnation=INCARNATION - 1))
+    assert [type(each) for each in node.sent] == [Refuse]
+    node.hear(assign())  # the same assignment: what was refused once never runs
+    assert [type(each) for each in node.sent] == [Refuse, Refuse]
+    assert not node.known
+    node.hear(assign(k=2))
+    assert node.driven == ["w"]
+
+
+def test_it_is_accepted_on_the_disk_before_the_owner_hears_of_it() -> None:
+    node = Node()
+    node.hear(assign())
+    node.hear(assign())  # asked again meanwhile
+    assert node.sent == []
+    node.sync()
+    assert node.sent and {type(each) for each in node.sent} == {Status}
+    assert node.driven == ["w"]
+
+
+def test_a_stop_that_overtakes_the_request_keeps_it_from_running() -> None:
+    node = Node()
+    node.hear(Want(id="w", k=1, generation=1, desired="stopped"))
+    assert [type(each) for each in node.sent] == [Gone]
+    node.hear(assign(k=1))
+    assert not node.known and not node.driven
+    assert isinstance(node.sent[-1], Refuse)
