@@ -157,12 +157,13 @@ class Host(Generic[J]):
                 self.report(job)
 
     def _wish(self, job: J, message: Want) -> None:
-        if self._wishing.get(job.id) == message.generation:
-            return
+        if self._wishing.get(job.id, 0) >= message.generation:
+            return  # a late copy, of this one or of one that is overtaken
 
         def done() -> None:
             # Only now: a host that was killed in between must not say that it has heard the wish.
-            self._wishing.pop(job.id, None)
+            if self._wishing.get(job.id) == message.generation:
+                del self._wishing[job.id]
             if self._world.get(job.id) is job and message.generation > job.status.generation:
                 self._world.change(job, generation=message.generation)
             self.report(job)
