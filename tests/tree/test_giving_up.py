@@ -62,6 +62,5 @@ def test_without_the_setting_nothing_is_given_up(clean: Tree) -> None:
     assert waiting["status"] == "pending"
     assert clean.seen("suqian", "changzhou") is None
     spec = process_spec("true", node="jiangsu")
-    body = leaf.submit(spec, wait="false")
-    assert body["status"] == "pending"
-    assert "jiangsu: not a candidate from here" in leaf.get(body["id"])["status_detail"]
+    body = refused(leaf.http.post("/api/workloads", json=spec), 409, "no_capacity", says="jiangsu")
+    assert "jiangsu: not a candidate from here" in body["reasons"]

@@ -52,6 +52,8 @@ def test_every_node_is_a_candidate_or_says_why_not(
         room.fits(one.state.capacity)
         and wanted.type in one.state.kinds
         and wanted.node in (None, one.node_id)
+        and one.linked
+        and one.candidate
         for one in nodes
     )
     assert made.impossible == (not could_ever and not unknown)
