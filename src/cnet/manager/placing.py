@@ -125,8 +125,9 @@ class Placing:
             (each.id, each.spec.priority, each.wanted, each.status.started_at or 0.0)
             for each in self.jobs()
             if each.spec.preemptible
-            and each.status.holds_room
-            and each.status.phase != Phase.STOPPING
+            # One that waits for its next run would be stopped for good, not queued again.
+            and each.status.phase in {Phase.STARTING, Phase.RUNNING}
+            and each.status.host is None
         ]
 
     def node_version(self) -> tuple[int, int]:
