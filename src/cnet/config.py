@@ -124,17 +124,26 @@ class LogFileSettings(_Section):
 
 
 class SqliteSettings(_Section):
-    """Keys of the seeds' configuration files."""
+    """Where the files of the store are."""
 
-    db_path: Path | None = None
-    data_path: Path | None = None
+    db_path: Path | None = Field(None, description="default: `catalog.db` in the data path")
+    data_path: Path | None = Field(None, description="default: `data` in the agent's own folder")
 
 
 class StorageSettings(_Section):
-    """Where data objects live; read by the data workloads once they are there."""
+    """Where data objects live, and from where they may come."""
 
     type: Literal["sqlite"] = "sqlite"
     sqlite: SqliteSettings = Field(default_factory=SqliteSettings)
+    roots: list[str] = Field(
+        default_factory=list, description="folders below which a `source_path` may lie"
+    )
+    allow_private_urls: bool = Field(
+        False, description="fetch a `source_url` from addresses that are not public, too"
+    )
+    url_timeout_s: float = Field(3_600, gt=0, le=604_800, description="seconds for one fetch")
+    max_object_bytes: int = Field(1024**4, ge=1, le=2**62, description="of one upload or fetch")
+    max_files: int = Field(100_000, ge=1, le=10_000_000, description="of one data object")
 
 
 class Settings(_Section):
@@ -162,6 +171,12 @@ class Settings(_Section):
             return self.agent.data_dir.expanduser().absolute()
         name = self.agent.node_id or f"{socket.gethostname()}-{self.agent.port}"
         return _xdg("XDG_STATE_HOME", ".local/state") / "cnet" / name
+
+    @property
+    def data_root(self) -> Path:
+        """Where the bytes of data objects are."""
+        path = self.storage.sqlite.data_path
+        return self.data_dir / "data" if path is None else path.expanduser().absolute()
 
     @property
     def token_file(self) -> Path:
@@ -211,6 +226,7 @@ def load(
     except ValidationError as error:
         raise ConfigError(_in_words(error, path)) from None
     _require_addresses(settings)
+    _require_absolute(settings.storage.roots)
     return settings
 
 
@@ -219,6 +235,12 @@ def _require_addresses(settings: Settings) -> None:
         raise ConfigError("parent.address: must be given when parent.enabled is true")
     if settings.peers.enabled and not settings.peers.addresses:
         raise ConfigError("peers.addresses: at least one is needed when peers.enabled is true")
+
+
+def _require_absolute(roots: Iterable[str]) -> None:
+    for root in roots:
+        if not Path(root).is_absolute():
+            raise ConfigError(f"storage.roots: {root!r} must be an absolute path")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@ workload or the node it speaks of. HTTP status codes live in one table in `cnet.
     ├── SpecError              the request is wrong, asking again will not help
     │   ├── MalformedError     not even parseable
     │   ├── MediaTypeError     a content type that is not taken here
-    │   └── TooLargeError      over a size limit
+    │   ├── TooLargeError      over a size limit
+    │   └── DigestError        the bytes are not those that were announced
     ├── AuthError              who is asking is not known, or not allowed
     ├── NotFoundError
     ├── ConflictError          a right request in the wrong state
@@ -18,9 +19,10 @@ workload or the node it speaks of. HTTP status codes live in one table in `cnet.
     │   └── CapacityError      no room, with a line per node saying why
     ├── ExecutionError         the workload itself failed: a status, not a fault of the agent
     ├── BadGatewayError        a service broke off, or gave an answer that cannot be passed on
+    ├── DamagedError           stored bytes are not what was stored
     └── TransientError         may work when asked again
         ├── UnreachableError   no connection to an agent or service
-        └── StorageFullError   the disk that holds the agent's state is full
+        └── StorageFullError   the disk, or the room given to stored data, is full
 """
 
 from __future__ import annotations
@@ -76,6 +78,12 @@ class TooLargeError(SpecError):
     """The body, the picture or the like is over its limit."""
 
     code = "too_large"
+
+
+class DigestError(SpecError):
+    """The bytes that came are not those announced; `field` says by what: `size`, `md5`, `crc32`…"""
+
+    code = "digest_mismatch"
 
 
 class AuthError(CnetError):
@@ -144,6 +152,12 @@ class BadGatewayError(CnetError):
     code = "bad_gateway"
 
 
+class DamagedError(CnetError):
+    """What is on the disk is not what was stored there."""
+
+    code = "damaged"
+
+
 class TransientError(CnetError):
     """May work when asked again."""
 
@@ -158,6 +172,6 @@ class UnreachableError(TransientError):
 
 
 class StorageFullError(TransientError):
-    """The disk that holds the agent's state is full; nothing was accepted."""
+    """The disk, or the room given to stored data, is full; nothing was accepted."""
 
     code = "storage_full"

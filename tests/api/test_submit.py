@@ -142,13 +142,6 @@ def test_other_content_types(node: Node, content_type: str | None) -> None:
     refused(reply, 415, "unsupported_media_type", says="application/json")
 
 
-def test_multipart_belongs_to_kinds_that_are_not_here_yet(node: Node) -> None:
-    reply = node.http.post(
-        "/api/workloads", data={"type": "data", "name": "test-file"}, files={"file": b"hello"}
-    )
-    refused(reply, 415, "unsupported_media_type", says="multipart/form-data")
-
-
 @pytest.mark.parametrize(
     "content",
     [

@@ -15,6 +15,8 @@ from cnet.api import create_app, schemas
 from cnet.api.context import ApiContext
 from cnet.api.errors import STATUS
 from cnet.cluster.hello import Identity
+from cnet.executors.data_config import DataConfig
+from cnet.executors.gateway import DataGatewayConfig
 from cnet.executors.inference import MlModelConfig, OpenCvConfig
 from cnet.executors.process import ProcessConfig
 from cnet.inference import replies
@@ -92,7 +94,9 @@ def test_every_field_of_a_workload_is_documented() -> None:
     assert set(schemas.WorkloadBody.model_fields) <= shown
 
 
-@pytest.mark.parametrize("model", [ProcessConfig, MlModelConfig, OpenCvConfig])
+@pytest.mark.parametrize(
+    "model", [ProcessConfig, MlModelConfig, OpenCvConfig, DataConfig, DataGatewayConfig]
+)
 def test_every_config_field_is_documented(model: type[BaseModel]) -> None:
     text = pages.section(PAGE, "Kinds and their config")
     fields = {name for row in pages.rows(text) for name in pages.codes(row[0])}

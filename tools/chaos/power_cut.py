@@ -203,7 +203,7 @@ class PowerCuts:
             with ledger.lock:
                 wishes, exits = dict(ledger.wishes), dict(ledger.exits)
                 ledger.touched = set(ledger.open_ids)
-            _copy_untouched(self._image, copy, device)
+            copy_untouched(self._image, copy, device)
             with ledger.lock:
                 unsure = set(ledger.touched)
         finally:
@@ -265,7 +265,7 @@ def _read_journal(path: Path) -> dict[str, dict[str, object]]:
     return {workload_id: json.loads(status) for workload_id, status in rows}
 
 
-def _copy_untouched(image: Path, copy: Path, device: str) -> None:
+def copy_untouched(image: Path, copy: Path, device: str) -> None:
     """Copy; again, when the kernel wrote to the device meanwhile (its own log, old pages)."""
     for _ in range(COPY_ATTEMPTS):
         before = _device_writes(device)

@@ -16,6 +16,11 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def compact(unix_s: float) -> str:
+    """`20261121083000` in UTC."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y%m%d%H%M%S")
+
+
 def rfc3339(unix_s: float | None) -> str | None:
     """`2026-11-21T08:30:00.123456Z` for a Unix time in seconds; None stays None."""
     if unix_s is None:

@@ -14,9 +14,10 @@ from cnet.model.resources import Resources, millicores
 log = structlog.get_logger(__name__)
 
 
-def detect(settings: ResourceSettings, data_dir: Path) -> Resources:
+def detect(settings: ResourceSettings, data_dir: Path, *, stored: int = 0) -> Resources:
     """Configured capacity, with absent keys measured: CPUs this process may use, physical memory,
-    free bytes of the file system that holds `data_dir`, and GPUs the NVIDIA driver shows."""
+    bytes of the file system that holds `data_dir` that are free or (`stored`) taken by data of this
+    node, and GPUs the NVIDIA driver shows."""
     return Resources(
         cpu=millicores(settings.cpu)
         if settings.cpu is not None
@@ -27,7 +28,7 @@ def detect(settings: ResourceSettings, data_dir: Path) -> Resources:
         else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         storage=settings.storage
         if settings.storage is not None
-        else shutil.disk_usage(data_dir).free,
+        else shutil.disk_usage(data_dir).free + stored,
     )
 
 

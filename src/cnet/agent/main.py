@@ -20,6 +20,8 @@ from cnet import config
 from cnet._support import clock, log
 from cnet._support.files import FileLock, write_atomic
 from cnet.agent.capacity import detect
+from cnet.agent.data import OpenData, open_data
+from cnet.agent.room import Room, SharedLedger
 from cnet.agent.tree import Tree
 from cnet.api import create_app
 from cnet.api.context import ApiContext
@@ -29,7 +31,6 @@ from cnet.errors import CnetError, ConfigError, StorageFullError
 from cnet.executors.catalog import ExecutorContext, load_executors
 from cnet.executors.commands import LogLimits
 from cnet.manager import Journal
-from cnet.register import Ledger
 from cnet.supervision import Supervisor
 
 logger = structlog.get_logger(__name__)
@@ -111,6 +112,18 @@ class Agent:
         token: str | None,
         url_file: Path | None,
     ) -> None:
+        async with open_data(self._settings) as data:
+            await self._serve(data_dir, journal, listener, token, url_file, data)
+
+    async def _serve(
+        self,
+        data_dir: Path,
+        journal: Journal,
+        listener: socket.socket,
+        token: str | None,
+        url_file: Path | None,
+        data: OpenData,
+    ) -> None:
         settings = self._settings
         supervisor = Supervisor(data_dir / "runs")
         logs = LogLimits(
@@ -118,16 +131,25 @@ class Agent:
         )
         identity = _identity(settings, journal, port=listener.getsockname()[1])
         tree = Tree(settings, identity)
-        manager = tree.manager(
-            ledger=Ledger(detect(settings.resources, data_dir)),
-            journal=journal,
-            executors=load_executors(ExecutorContext(supervisor=supervisor, logs=logs)),
+        stored = await data.store.used()
+        ledger = SharedLedger(
+            detect(settings.resources, settings.data_root, stored=stored), data.store
         )
+        manager = tree.manager(
+            ledger=ledger,
+            journal=journal,
+            executors=load_executors(
+                ExecutorContext(supervisor=supervisor, logs=logs, data=data.for_executors)
+            ),
+        )
+        room = Room(data.store, ledger, manager)
+        data.objects.on_change = room.look
         context = ApiContext(
             manager=manager,
             exchange=tree.exchange,
             links=tree.links,
             started_at=clock.now(),
+            data=data.for_routes,
             base_url=_url(listener),
         )
         apps = create_app(
@@ -156,10 +178,13 @@ class Agent:
             async with anyio.create_task_group() as outer:
                 await outer.start(supervisor.run, name="supervisor")
                 await self._sweep(supervisor, journal)
+                await data.sweep(journal.workload_ids())
+                outer.start_soon(data.tidy, name="tidy")
                 async with anyio.create_task_group() as group:
                     await group.start(manager.run, name="manager")
                     await group.start(server.run, listener, name="http")
                     await group.start(tree.links.run, name="links")
+                    group.start_soon(room.run, name="room")
                     self._announce(manager.node_id, listener, url_file)
                     async for number in signals:
                         logger.info("stopping", signal=signal.Signals(number).name)

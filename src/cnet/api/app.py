@@ -11,7 +11,7 @@ import cnet
 from cnet.api import errors
 from cnet.api.context import ApiContext
 from cnet.api.guard import Guard
-from cnet.api.routes import events, node, plan, register, workloads
+from cnet.api.routes import data, events, node, plan, register, workloads
 from cnet.api.services.replicas import Directory
 from cnet.api.services.routes import ServiceRoutes
 from cnet.cluster.sockets import LINK_PATH
@@ -42,7 +42,7 @@ def create_app(
         title="CNET agent", version=cnet.__version__, description=DESCRIPTION, redoc_url=None
     )
     app.state.context = context
-    for module in (workloads, plan, node, register, events):
+    for module in (workloads, data, plan, node, register, events):
         app.include_router(module.router)
     errors.install(app)
     inner = ServiceRoutes(app, directory=directory, carrier=context.links)
@@ -53,4 +53,10 @@ def create_app(
         else:
             await inner(scope, receive, send)
 
-    return Applications(Guard(entrance, token=token, max_body_bytes=max_body_bytes), inner)
+    guard = Guard(
+        entrance,
+        token=token,
+        max_body_bytes=max_body_bytes,
+        max_data_bytes=None if context.data is None else context.data.max_object_bytes,
+    )
+    return Applications(guard, inner)

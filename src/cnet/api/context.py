@@ -10,7 +10,20 @@ from fastapi import Depends, Request
 
 from cnet.cluster.exchange import Exchange
 from cnet.cluster.links import Links
+from cnet.errors import ConflictError
 from cnet.manager import Manager
+from cnet.storage.objects import DataObjects
+
+
+@dataclass(slots=True, kw_only=True)
+class DataService:
+    """What this node stores, as the routes see it."""
+
+    objects: DataObjects
+    max_object_bytes: int
+    max_files: int
+    in_use: set[str] = field(default_factory=set)
+    """keys of exclusive objects that a request reads or writes now"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,10 +34,19 @@ class ApiContext:
     exchange: Exchange
     links: Links
     started_at: float
+    data: DataService | None = None
+    """None where the agent stores nothing"""
     base_url: str = ""
     """where this agent answers, for endpoints that lead by way of it"""
     closing: anyio.Event = field(default_factory=anyio.Event)
     """Set when the agent goes: streams end by themselves."""
+
+    @property
+    def the_data(self) -> DataService:
+        """Raises ConflictError where the agent stores nothing."""
+        if self.data is None:
+            raise ConflictError("this agent stores no data")
+        return self.data
 
 
 async def _context(request: Request) -> ApiContext:  # a plain function would cost a thread

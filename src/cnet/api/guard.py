@@ -24,6 +24,8 @@ OPEN_PATHS = frozenset({"/api/health"})
 MAX_STREAMED_BYTES = 16 * 1024**3
 """Bodies for services are streamed to them, not held, so they have a bound of their own."""
 
+WORKLOADS = "/api/workloads"
+DATA = "/api/data/"
 _POLICY_VIOLATION = 1008  # RFC 6455 7.4.1
 
 
@@ -41,11 +43,13 @@ class Guard:
         *,
         token: str | None,
         max_body_bytes: int,
+        max_data_bytes: int | None = None,
         max_streamed_bytes: int = MAX_STREAMED_BYTES,
     ) -> None:
         self._app = app
         self._token = token.encode() if token is not None else None
         self._body = _Limit(max_body_bytes, "agent.max_body_bytes")
+        self._data = _Limit(max_data_bytes or max_body_bytes, "storage.max_object_bytes")
         self._streamed = _Limit(max_streamed_bytes, "what is streamed to a service")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +61,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        limit = self._limit(scope["path"])
+        limit = self._limit(scope, headers)
         error = self._refusal(scope["path"], headers) or _announces_more(headers, limit)
         if error is not None:
             await error_response(error)(scope, receive, send)
@@ -103,8 +107,14 @@ class Guard:
             and hmac.compare_digest(given.strip(), self._token)
         )
 
-    def _limit(self, path: str) -> _Limit:
-        return self._streamed if path.startswith(SERVICES) else self._body
+    def _limit(self, scope: Scope, headers: dict[bytes, bytes]) -> _Limit:
+        path = scope["path"]
+        if path.startswith(SERVICES):
+            return self._streamed
+        is_form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+        if (path == WORKLOADS and is_form) or (path.startswith(DATA) and scope["method"] == "PUT"):
+            return self._data
+        return self._body
 
 
 class _Patient:

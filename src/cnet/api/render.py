@@ -12,7 +12,9 @@ from cnet.model.lifecycle import wire_status
 from cnet.model.node import KnownNode
 from cnet.model.resources import Resources
 
-SECRET_FIELDS = frozenset({"secret_env"})
+SECRET_FIELDS = frozenset({"secret_env", "auth_token"})
+CONTENT_FIELDS = frozenset({"content", "content_base64"})
+"""What was handed in with the config of data; it is to be had from `/api/data`."""
 SECRET = "***"  # noqa: S105  what is shown in the place of a secret
 
 
@@ -26,6 +28,7 @@ def workload(item: Workload, node_id: str, *, base_url: str = "") -> dict[str, A
     config = shown_config(item)
     body: dict[str, Any] = {
         **{key: value for key, value in config.items() if key not in SECRET_FIELDS},
+        **status.result,
         "id": item.id,
         "name": spec.name,
         "type": spec.type,
@@ -35,7 +38,7 @@ def workload(item: Workload, node_id: str, *, base_url: str = "") -> dict[str, A
         "desired": status.desired,
         "requirements": spec.requirements.to_resources().to_wire(),
         "config": config,
-        "metadata": config,
+        "metadata": status.result.get("metadata", config.get("metadata", config)),
         "labels": spec.labels,
         "node_id": status.host or node_id,
         "owner": status.owner or node_id,
@@ -75,8 +78,10 @@ def shown_config(item: Workload) -> dict[str, Any]:
     parsed = item.config
     config = dict(item.spec.config) if parsed is None else parsed.model_dump(mode="json")
     for name in SECRET_FIELDS & config.keys():
-        config[name] = dict.fromkeys(config[name], SECRET)
-    return config
+        value = config[name]
+        if value is not None:
+            config[name] = dict.fromkeys(value, SECRET) if isinstance(value, dict) else SECRET
+    return {key: value for key, value in config.items() if key not in CONTENT_FIELDS}
 
 
 def own_node(manager: Manager, *, updated_at: float) -> dict[str, Any]:

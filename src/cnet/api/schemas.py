@@ -91,6 +91,66 @@ class LogsBody(BaseModel):
     count: int
 
 
+class DataFile(BaseModel):
+    """A file of a data object."""
+
+    path: str
+    size: int = Field(description="bytes")
+    hash: str = Field(description="its ETag: MD5 in hex, but for uploads in parts")
+    sha256: str = Field(description="in hex")
+    content_type: str
+    last_modified: str
+
+
+class DataBody(BaseModel):
+    """What a data workload has stored."""
+
+    data_key: str
+    name: str
+    workload_id: str
+    node_id: str
+    data_type: str
+    access_mode: Literal["readonly", "readwrite", "exclusive"]
+    upload_method: str
+    content_type: str | None = Field(description="of a single file")
+    size: int = Field(description="bytes, of all files")
+    hash: str | None = Field(description="MD5 of a single file")
+    sha256: str | None = Field(description="of a single file")
+    tags: list[str]
+    metadata: dict[str, str]
+    file_path: str | None = Field(description="`data://…` of a single file")
+    directory_path: str | None = Field(description="`data://…` of a tree")
+    file_count: int
+    created_at: str
+    updated_at: str
+
+
+class DataList(BaseModel):
+    """A page of data objects, by key."""
+
+    data: list[DataBody]
+    count: int
+    next_cursor: str | None = Field(description="null at the end")
+
+
+class DataDetails(DataBody):
+    """A data object with a page of its files."""
+
+    file_list: list[DataFile]
+    next_cursor: str | None = Field(description="null at the end")
+
+
+class UploadBody(BaseModel):
+    """What an upload has become; `hash` for a single file only."""
+
+    workload: WorkloadBody
+    data_key: str
+    size: int
+    hash: str | None = None
+    status: Literal["uploaded"]
+    path: str = Field(description="`data://…`")
+
+
 class RejectionBody(BaseModel):
     """A node that does not do."""
 

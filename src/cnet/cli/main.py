@@ -37,6 +37,7 @@ COMMANDS = {
     "rm": "workloads",
     "top": "top",
     "predict": "predict",
+    "data": "data",
     "events": "streams",
     "nodes": "node",
     "node": "node",

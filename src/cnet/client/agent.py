@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import httpx
 
+from cnet.client.data import DataClient
 from cnet.client.events import Event, EventStream
 from cnet.client.lines import split_lines
 from cnet.client.replies import field_of, json_object
@@ -60,6 +61,11 @@ class AgentClient:
             "with --agent URL or CNET_AGENT",
             transport=transport,
         )
+
+    @property
+    def data(self) -> DataClient:
+        """What the agent stores."""
+        return DataClient(self._http)
 
     @property
     def url(self) -> str:

@@ -22,6 +22,7 @@ MIRRORED = (
     "exit_signal",
     "limits",
     "log_tail",
+    "result",
     "started_at",
     "ended_at",
 )

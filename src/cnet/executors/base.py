@@ -157,6 +157,23 @@ class EnforcesLease(Protocol):
 
 
 @runtime_checkable
+class LeavesResult(Protocol):
+    """An executor whose runs leave something that is there until it is deleted.
+
+    A workload that has ended with a result is not forgotten by itself; stopping it deletes what it
+    left, and so does `remove`.
+    """
+
+    async def result(self, workload_id: str) -> Mapping[str, Any]:
+        """What there is of it, as fields of the workload object; empty when there is nothing."""
+        ...
+
+    async def discard(self, workload_id: str) -> None:
+        """Delete what it left; durable on return, harmless when repeated."""
+        ...
+
+
+@runtime_checkable
 class KeepsLogs(Protocol):
     """An executor whose runs leave their output in a rotated set of files."""
 

@@ -13,9 +13,13 @@ from importlib.metadata import EntryPoint, entry_points
 from cnet.errors import ConfigError
 from cnet.executors.base import Executor
 from cnet.executors.commands import LogLimits
+from cnet.executors.data import DataExecutor, FetchLimits
+from cnet.executors.gateway import DataGatewayExecutor
 from cnet.executors.inference import MlModelExecutor, OpenCvExecutor
 from cnet.executors.process import ProcessExecutor
 from cnet.executors.reservation import ReservationExecutor
+from cnet.executors.roots import DataPlaces
+from cnet.storage.objects import DataObjects
 from cnet.supervision import Supervisor
 
 GROUP = "cnet.executors"
@@ -27,6 +31,17 @@ class ExecutorContext:
 
     supervisor: Supervisor
     logs: LogLimits
+    data: DataContext | None = None
+    """None where the agent stores nothing: then there are no kinds of data"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataContext:
+    """What executors of data work with."""
+
+    objects: DataObjects
+    places: DataPlaces
+    limits: FetchLimits
 
 
 ExecutorFactory = Callable[[ExecutorContext], Executor]
@@ -39,13 +54,27 @@ BUILT_IN: tuple[ExecutorFactory, ...] = (
 )
 
 
+def _of_data(context: ExecutorContext) -> Iterable[Executor]:
+    if (data := context.data) is None:
+        return ()
+    return (
+        DataExecutor(
+            context.supervisor,
+            context.logs,
+            objects=data.objects,
+            places=data.places,
+            limits=data.limits,
+        ),
+        DataGatewayExecutor(context.supervisor, context.logs, data.places),
+    )
+
+
 def load_executors(
     context: ExecutorContext, plugins: Iterable[EntryPoint] | None = None
 ) -> Mapping[str, Executor]:
     """Executors by kind. Raises ConfigError naming the plug-in that clashes or does not load."""
     executors: dict[str, Executor] = {}
-    for factory in BUILT_IN:
-        executor = factory(context)
+    for executor in (*(factory(context) for factory in BUILT_IN), *_of_data(context)):
         executors[executor.kind] = executor
     for plugin in entry_points(group=GROUP) if plugins is None else plugins:
         try:

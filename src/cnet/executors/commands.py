@@ -10,9 +10,9 @@ from typing import Any
 
 import anyio.to_thread
 
-from cnet.executors.base import Task
+from cnet.executors.base import Run, Task
 from cnet.model.resources import millicores
-from cnet.supervision import Limits, Run, RunExit, RunSpec, Supervisor
+from cnet.supervision import Limits, RunExit, RunSpec, Supervisor
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE")
 """What a workload gets of the agent's own environment. Nothing else: it may hold secrets."""

@@ -21,7 +21,7 @@ from cnet.inference.lanes import Lanes
 from cnet.inference.memory import return_free_memory, share_one_heap
 from cnet.inference.runtime import RuntimeKind, ServiceSettings
 from cnet.inference.server import InferenceServer
-from cnet.inference.serving import bind, serve
+from cnet.serving import bind, serve
 
 EXIT_MODEL = 2
 EXIT_PORT_TAKEN = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ import structlog
 
 from cnet._support import clock
 from cnet.errors import ExecutionError, PortTakenError, SpecError, StorageFullError
-from cnet.executors.base import Executor, KeepsLogs, Run, ServesEndpoint
+from cnet.executors.base import Executor, KeepsLogs, LeavesResult, Run, ServesEndpoint
 from cnet.manager.outcomes import Outcome, Verdict, after, judge
 from cnet.manager.ports import choose_port
 from cnet.manager.state import State, until_written
@@ -210,6 +211,7 @@ class Driver:
     async def _conclude(self, workload: Workload, executor: Executor, outcome: Outcome) -> bool:
         """Whether another run follows."""
         lines = [] if outcome.well else await _log_tail(executor, workload.id)
+        left = await _left(executor, workload, outcome)
         follow = after(
             outcome,
             workload.status,
@@ -222,6 +224,7 @@ class Driver:
             "exit_signal": outcome.exit_signal,
             "pid": None,
             "log_tail": tuple(lines),
+            **left,
         }
         if follow.event == Event.EXITED_AGAIN:
             number = len(follow.restarted_at)
@@ -288,6 +291,20 @@ def endpoint_changes(workload: Workload, state: State, node_id: str) -> dict[str
     )
     workload.change(port=port)
     return {"port": port, "endpoint": executor.endpoint(workload.task(node_id))}
+
+
+async def _left(executor: Executor, workload: Workload, outcome: Outcome) -> dict[str, Any]:
+    """What the end of a run means for its workload's result; a stopped one is to leave nothing."""
+    changes: dict[str, Any] = {}
+    phase: Phase | None = None
+    while isinstance(executor, LeavesResult) and phase != workload.status.phase:
+        phase = workload.status.phase
+        if phase == Phase.STOPPING and workload.status.desired != "running":
+            await until_written(partial(executor.discard, workload.id))
+            changes = {"result": {}}
+        elif outcome.well:
+            changes = {"result": dict(await executor.result(workload.id))}
+    return changes
 
 
 async def _log_tail(executor: Executor, workload_id: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -40,6 +41,7 @@ from cnet.manager.journal import Journal, Record
 from cnet.manager.own_node import OwnNode
 from cnet.manager.placing import Alone, Network, Placing
 from cnet.manager.ports import require_free
+from cnet.manager.results import discard_result, enter_done
 from cnet.manager.state import State, until_written
 from cnet.manager.workloads import Workload
 from cnet.model.lifecycle import TERMINAL, Event, Phase, wire_status
@@ -237,17 +239,19 @@ class Manager:
     async def stop(self, workload_id: str) -> Workload:
         """Ask it to end; the wish is durable on return, the end is not awaited.
 
-        Harmless when it is stopped or being stopped; TransitionError when it ended by itself.
+        Harmless when it is stopped or being stopped; TransitionError when it ended by itself. One
+        that has ended and left a result (data) is relieved of that.
         """
         workload = self.get(workload_id)
         phase = workload.status.phase
-        if phase in TERMINAL and phase != Phase.STOPPED:
+        if phase in TERMINAL and phase != Phase.STOPPED and not workload.status.result:
             raise TransitionError(f"workload {workload_id} is {phase} and cannot be stopped")
         with anyio.CancelScope(shield=True):
             if workload.status.host is not None:
                 await self._wish_elsewhere(workload, "stopped")
             else:
                 await self._ask_to_stop(workload, desired="stopped")
+                await self._discard_result(workload)
         return workload
 
     async def restart(self, workload_id: str) -> Workload:
@@ -507,7 +511,7 @@ class Manager:
 
     def change(self, workload: Workload, **changes: Any) -> None:
         """Change what is known of a workload, as its host or its owner says."""
-        ended = workload.status.is_terminal
+        ended = workload.status.is_terminal and not workload.status.result
         if changes.get("phase") in TERMINAL and workload.status.ended_at is None:
             changes.setdefault("ended_at", clock.now())
         if workload.accepted:
@@ -532,6 +536,37 @@ class Manager:
     def _room_changed(self) -> None:
         self.self_changed()
         self.coordinator.look_again()
+
+    def room_changed(self) -> None:
+        """What is stored on this node takes more or less of its room than before."""
+        self._room_changed()
+
+    async def enter_done(
+        self, spec: WorkloadSpec, *, workload_id: str, result: Mapping[str, Any]
+    ) -> Workload:
+        """Accept a workload whose work is done already (an upload); durable on return.
+
+        Nothing is kept when this raises.
+        """
+        workload = parsed(spec, self.executors, workload_id=workload_id)
+        enter_done(workload, result)
+        self._workloads[workload.id] = workload
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.journal.accept(Record(workload.id, workload.spec, workload.status))
+        except BaseException:
+            del self._workloads[workload.id]
+            workload.refuse()
+            raise
+        workload.accept()
+        self.journal.post_events([self.events.workload_changed(workload)])
+        return workload
+
+    async def _discard_result(self, workload: Workload) -> None:
+        """Delete what an ended workload has left, and tell so; harmless when there is nothing."""
+        if workload.status.is_terminal and workload.status.result:
+            await discard_result(workload, self._state)
+            self._note_end(workload)
 
     # --- driving -------------------------------------------------------------------------------
 
@@ -580,13 +615,15 @@ class Manager:
             return
         if workload.status.owner is not None:
             return  # how long it is kept is its owner's affair
+        if workload.status.result:
+            return  # what it left is there, and it is the only handle to that
         self._ended.pop(workload.id, None)  # it may have ended, and been restarted, before
         self._ended[workload.id] = None
         while len(self._ended) > self._keep_ended:
             first = next(iter(self._ended))
             del self._ended[first]
             oldest = self._workloads.get(first)
-            if oldest is None or not oldest.status.is_terminal:
+            if oldest is None or not oldest.status.is_terminal or oldest.status.result:
                 continue
             if oldest.status.host is not None:
                 self.spawn(self._wish_elsewhere, oldest, "deleted")
@@ -681,7 +718,7 @@ class Manager:
     async def _forget(self, workload: Workload) -> None:
         if workload.executor is not None:
             try:
-                await workload.executor.remove(workload.id)
+                await until_written(partial(workload.executor.remove, workload.id))
             except OSError:
                 log.exception("remove_failed", workload_id=workload.id)  # swept at the next start
         event = self.events.workload_changed(workload, deleted=True)
@@ -728,6 +765,8 @@ class Manager:
             self._state.post(workload, Event.RESTART_ASKED, reason="placing", restarted_at=())
         elif status.is_terminal:
             self._note_end(workload)
+            if status.desired == "stopped" and status.host is None:
+                self.spawn(self._discard_result, workload)  # a stop was cut off
         elif status.holds_room:
             if status.phase == Phase.STOPPING:
                 workload.stop_asked.set()

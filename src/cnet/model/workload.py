@@ -194,6 +194,8 @@ class WorkloadStatus:
     limits: dict[str, str] = field(default_factory=dict)
     """how each limit is enforced: `{"memory": "cgroup_v2"}`"""
     log_tail: tuple[str, ...] = ()
+    result: dict[str, Any] = field(default_factory=dict)
+    """what the last run that ended well has left behind; empty when there is nothing (any more)"""
     created_at: float = 0.0
     updated_at: float = 0.0
     started_at: float | None = None

@@ -35,6 +35,7 @@ class Ledger:
         self._devices = devices
         self._allocations: dict[str, Allocation] = {}
         self._allocated = Resources()
+        self._stored = 0
 
     @property
     def capacity(self) -> Resources:
@@ -43,13 +44,24 @@ class Ledger:
 
     @property
     def allocated(self) -> Resources:
-        """The sum of all allocations; above the capacity only after `adopt`."""
+        """The sum of all allocations and of what is stored; above the capacity only after `adopt`
+        and `set_stored`."""
         return self._allocated
 
     @property
     def available(self) -> Resources:
         """Capacity minus allocated, never below zero."""
         return self._capacity.minus_floor(self._allocated)
+
+    @property
+    def stored(self) -> int:
+        """Bytes of data that no workload holds room for."""
+        return self._stored
+
+    def set_stored(self, size: int) -> None:
+        """Count bytes that are stored on the node; they are there, whether or not they fit."""
+        held = replace(self._allocated, storage=self._allocated.storage - self._stored + size)
+        self._allocated, self._stored = held, size
 
     def allocation(self, workload_id: str) -> Allocation | None:
         """What a workload holds, if anything."""

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.responses import Response, StreamingResponse
 
 from cnet._support.clock import now, rfc3339
-from cnet.api import render, schemas
+from cnet.api import render, schemas, uploads
 from cnet.api.context import ApiContext, Context
 from cnet.api.errors import json_response
 from cnet.api.relay import Relayed, answer_of
@@ -47,7 +47,8 @@ SUBMIT_BODY = {
                     "requirements": {"cpu": 1.0, "memory": 536870912},
                     "config": {"command": "sleep", "args": ["60"]},
                 },
-            }
+            },
+            "multipart/form-data": {"schema": uploads.FORM},
         },
     }
 }
@@ -59,7 +60,7 @@ SUBMIT_BODY = {
     summary="Submit a workload",
     openapi_extra=SUBMIT_BODY,
     responses={
-        201: {"model": schemas.WorkloadBody},
+        201: {"model": schemas.WorkloadBody | schemas.UploadBody},
         200: {"model": schemas.WorkloadBody, "description": "Accepted before under this id"},
         **schemas.errors(400, 409, 413, 415, 422, 507),
     },
@@ -67,14 +68,34 @@ SUBMIT_BODY = {
 async def submit(request: Request, context: Context, wait: Wait = True) -> Response:
     """Accept a workload and place it. It is durable before this is answered.
 
+    A form (`multipart/form-data`) uploads data to this very node: its part `file`, or its parts
+    `files` with their relative paths.
+
     A process is answered when it runs, a service when it is ready or has failed to become so; one
     for which there is no room now waits as `pending` (`"queue": false` asks for 409 instead).
     """
+    if media_type_of(request) == "multipart/form-data":
+        return _uploaded(request, context, await uploads.receive(request, context))
     spec = await parse_spec(request)
     workload, new = await context.manager.submit(spec)
     if wait:
         await workload.until(_settled)
     return json_response(_shown(request, context, workload), status=201 if new else 200)
+
+
+def _uploaded(request: Request, context: ApiContext, done: uploads.Uploaded) -> Response:
+    """Contract 2: the workload, and what became of the data."""
+    result = done.workload.status.result
+    body = {
+        "workload": _shown(request, context, done.workload),
+        "data_key": result["data_key"],
+        "size": result["size"],
+        "status": "uploaded",
+        "path": result["file_path"] or result["directory_path"],
+    }
+    if result["hash"] is not None:
+        body["hash"] = result["hash"]
+    return json_response(body, status=201)
 
 
 def _shown(request: Request, context: ApiContext, workload: Workload) -> dict[str, Any]:
@@ -84,9 +105,14 @@ def _shown(request: Request, context: ApiContext, workload: Workload) -> dict[st
     return render.workload(workload, context.manager.node_id, base_url=base_url)
 
 
+def media_type_of(request: Request) -> str:
+    """What the body is, without parameters; empty when nothing is said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def parse_spec(request: Request) -> WorkloadSpec:
     """The body as a spec. Raises SpecError and its kin."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = media_type_of(request)
     if media_type != "application/json":
         given = media_type or "none"
         raise MediaTypeError(f"Content-Type: {given!r} is not taken here; use application/json")
@@ -112,7 +138,7 @@ def _settled(status: WorkloadStatus) -> bool:
 
 
 def _ended(status: WorkloadStatus) -> bool:
-    return status.is_terminal or _is_cut_off(status)
+    return (status.is_terminal and not status.result) or _is_cut_off(status)
 
 
 def _is_cut_off(status: WorkloadStatus) -> bool:

@@ -1,4 +1,4 @@
-"""Socket, signals and HTTP server around the application: how a service lives and ends."""
+"""Socket, signals and HTTP server around an application: how service programs live and end."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 import socket
+from asyncio import Protocol
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from cnet.errors import ConfigError, PortTakenError
-from cnet.inference.server import InferenceServer
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -50,27 +51,50 @@ def _bind_error(error: OSError, host: str, port: int) -> PortTakenError | Config
     return ConfigError(f"cannot listen on {host} port {port}: {error.strerror}")
 
 
-def serve(application: InferenceServer, listener: socket.socket) -> None:
+def serve(application: Any, listener: socket.socket) -> None:
     """Answer requests until SIGTERM or SIGINT; then finish those under way, within 5 seconds.
 
     Raises PortTakenError when another process listened on the same port in the meantime.
     """
+    config = _config(application)
+    _listen(listener)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+async def serve_here(
+    application: Any,
+    listener: socket.socket,
+    *,
+    protocol: type[Protocol],
+    keep_alive_s: int,
+) -> None:
+    """The same on an event loop that runs already, with connections of a class of one's own."""
+    config = _config(application, http=protocol, timeout_keep_alive=keep_alive_s, date_header=True)
+    _listen(listener)
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _config(application: Any, **options: Any) -> uvicorn.Config:
     run_id = os.environ.get(RUN_VARIABLE)
-    config = uvicorn.Config(
+    settings: dict[str, Any] = {"http": "httptools", "date_header": False, **options}
+    return uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
         ws="none",
         lifespan="off",
         interface="asgi3",
         access_log=False,
         log_config=None,
         server_header=False,
-        date_header=False,
+        proxy_headers=False,
         backlog=_BACKLOG,
         headers=[(RUN_HEADER, run_id)] if run_id else [],
         timeout_graceful_shutdown=_GRACE_S,
+        **settings,
     )
+
+
+def _listen(listener: socket.socket) -> None:
     # uvicorn repeats the signal it ended for; with these the program then ends with 0, not with
     # the signal.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -78,12 +102,11 @@ def serve(application: InferenceServer, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     try:
         # Two sockets may be bound to one port with SO_REUSEADDR; only one of them gets to listen.
-        # Listening any sooner would let clients connect to a service that has no model yet.
+        # Listening any sooner would let clients connect to a service that has nothing loaded yet.
         listener.listen(_BACKLOG)
     except OSError as error:
         raise _bind_error(error, host, port) from error
     _LOGGER.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
-    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _note_signal(number: int, frame: FrameType | None) -> None:

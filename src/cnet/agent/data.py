@@ -1,0 +1,110 @@
+"""The node's store, opened for all parts of the agent that work with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from cnet._support.files import FileLock
+from cnet.api.context import DataService
+from cnet.config import Settings
+from cnet.errors import CnetError, ConfigError
+from cnet.executors.catalog import DataContext
+from cnet.executors.data import FetchLimits
+from cnet.executors.roots import DataPlaces
+from cnet.storage.objects import DataObjects
+from cnet.storage.opening import open_store
+from cnet.storage.store import NodeStore
+
+UPLOAD_DAYS = 7
+"""After which an upload in parts that was not completed is forgotten."""
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenData:
+    """A store and what is told of it to others."""
+
+    settings: Settings
+    store: NodeStore
+    objects: DataObjects
+
+    @property
+    def for_executors(self) -> DataContext:
+        """For the kinds of workload that store and serve data."""
+        storage = self.settings.storage
+        return DataContext(
+            objects=self.objects,
+            places=DataPlaces(
+                root=self.settings.data_root,
+                database=_database(self.settings),
+                allowed=tuple(map(Path, storage.roots)),
+            ),
+            limits=FetchLimits(
+                allow_private_urls=storage.allow_private_urls,
+                url_timeout_s=storage.url_timeout_s,
+                max_object_bytes=storage.max_object_bytes,
+                max_files=storage.max_files,
+            ),
+        )
+
+    @property
+    def for_routes(self) -> DataService:
+        """For the HTTP edge."""
+        storage = self.settings.storage
+        return DataService(
+            objects=self.objects,
+            max_object_bytes=storage.max_object_bytes,
+            max_files=storage.max_files,
+        )
+
+    async def sweep(self, known: Iterable[str]) -> None:
+        """Objects of workloads that the journal does not know were never acknowledged."""
+        removed = await self.objects.sweep(known)
+        if removed:
+            logger.warning("data_swept", data_keys=removed)
+
+    async def tidy(self) -> None:
+        """Remove what crashes left of bytes, and uploads in parts that nobody finishes."""
+        try:
+            forgotten = await self.store.abort_uploads(older_than_s=UPLOAD_DAYS * 86_400)
+            removed = await self.store.sweep()
+        except (CnetError, OSError) as error:
+            logger.warning("store_not_swept", why=str(error))  # tried again at the next start
+            return
+        if forgotten or removed:
+            logger.info("store_swept", uploads=forgotten, blobs=removed)
+
+
+@asynccontextmanager
+async def open_data(settings: Settings) -> AsyncIterator[OpenData]:
+    """Open the store of this node. Raises ConfigError."""
+    root, database = settings.data_root, _database(settings)
+    try:
+        for folder in (root, root if database is None else database.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(root / "agent.lock")
+        holder = lock.acquire()
+    except OSError as error:
+        raise ConfigError(f"storage.sqlite: {error.filename}: {error.strerror}") from error
+    if holder is not None:
+        raise ConfigError(
+            f"storage.sqlite.data_path: {root} is in use by another agent (pid {holder})"
+        )
+    try:
+        async with open_store(root, database=database) as store:
+            objects = DataObjects(store)
+            await objects.open()
+            yield OpenData(settings, store, objects)
+    finally:
+        lock.release()
+
+
+def _database(settings: Settings) -> Path | None:
+    path = settings.storage.sqlite.db_path
+    return None if path is None else path.expanduser().absolute()

@@ -1,0 +1,166 @@
+"""What `/api/data` offers, and uploads in a form; contents are streamed, never held."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from cnet.client.replies import field_of, json_object
+from cnet.client.transport import Transport
+from cnet.errors import SpecError
+
+JsonObject = dict[str, Any]
+
+CHUNK = 256 * 1024
+PATIENCE_S = 300.0
+"""Between two pieces of a content, and until what was sent is durable."""
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A local file, and its path in the object."""
+
+    path: str
+    file: Path
+
+
+class DataClient:
+    """Errors are those of `AgentClient`."""
+
+    def __init__(self, http: Transport) -> None:
+        self._http = http
+
+    def list(self) -> Iterator[JsonObject]:
+        """Objects on the agent's own node, by key."""
+        yield from self._pages("/api/data", "data")
+
+    def get(self, data_key: str) -> JsonObject:
+        """An object, with the first page of its `file_list`. Raises NotFoundError."""
+        return json_object(self._http.request("GET", _path(data_key)))
+
+    def files(self, data_key: str) -> Iterator[JsonObject]:
+        """All files of an object, by path."""
+        yield from self._pages(_path(data_key), "file_list")
+
+    def delete(self, data_key: str) -> JsonObject:
+        """Delete the data; the workload's record stays: `{message}`."""
+        return json_object(self._http.request("DELETE", _path(data_key), timeout_s=PATIENCE_S))
+
+    def delete_file(self, data_key: str, path: str) -> JsonObject:
+        """Delete one file of an object that is not readonly."""
+        return json_object(self._http.request("DELETE", _path(data_key, path)))
+
+    @contextmanager
+    def open(
+        self, data_key: str, path: str, *, start: int = 0, etag: str | None = None
+    ) -> Iterator[Iterator[bytes]]:
+        """The bytes of a file from `start` on.
+
+        With `etag` ConflictError (`precondition_failed`) when the file is another one by now.
+        """
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        if etag is not None:
+            headers["If-Match"] = f'"{etag}"'
+        with self._http.stream(
+            _path(data_key, path), read_timeout_s=PATIENCE_S, headers=headers
+        ) as reply:
+            if start and reply.status_code != httpx.codes.PARTIAL_CONTENT:
+                raise SpecError(f"{path}: the agent does not send it from byte {start} on")
+            yield reply.iter_raw(CHUNK)
+
+    def write(self, data_key: str, path: str, content: Iterable[bytes]) -> JsonObject:
+        """Store or replace a file of an object that is not readonly."""
+        reply = self._http.request(
+            "PUT",
+            _path(data_key, path),
+            content=content,
+            timeout_s=PATIENCE_S,
+        )
+        return json_object(reply)
+
+    def upload(
+        self,
+        sources: Iterable[Source],
+        *,
+        tree: bool,
+        name: str,
+        config: Mapping[str, Any],
+        sent: Callable[[int], None] = lambda size: None,
+    ) -> JsonObject:
+        """Store local files as one object: `{workload, data_key, size, status, path}`.
+
+        `sent` is told the size of every piece that has left.
+        """
+        boundary = secrets.token_hex(16)
+        fields = {"type": "data", "name": name, "config": json.dumps(dict(config))}
+        reply = self._http.request(
+            "POST",
+            "/api/workloads",
+            content=_form(boundary, fields, sources, "files" if tree else "file", sent),
+            headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
+            timeout_s=PATIENCE_S,
+        )
+        return json_object(reply)
+
+    def _pages(self, path: str, name: str) -> Iterator[JsonObject]:
+        params = {"limit": str(_PAGE)}
+        while True:
+            page = json_object(self._http.request("GET", path, params=params))
+            yield from field_of(page, name, list)
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return
+            params["cursor"] = str(cursor)
+
+
+def chunks(file: Path, sent: Callable[[int], None] = lambda size: None) -> Iterator[bytes]:
+    """The content of a local file. Raises SpecError where it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            while chunk := opened.read(CHUNK):
+                yield chunk
+                sent(len(chunk))
+    except OSError as error:
+        raise SpecError(f"{file}: {error.strerror}") from error
+
+
+def _form(
+    boundary: str,
+    fields: Mapping[str, str],
+    sources: Iterable[Source],
+    part: str,
+    sent: Callable[[int], None],
+) -> Iterator[bytes]:
+    for name, value in fields.items():
+        yield _head(boundary, f'name="{name}"') + value.encode() + b"\r\n"
+    for source in sources:
+        if any(char in source.path for char in "\r\n\0"):
+            raise SpecError(f"{source.path!r}: line ends are not taken in names", field="PATH")
+        filename = source.path.replace("\\", "\\\\").replace('"', '\\"')
+        yield _head(boundary, f'name="{part}"; filename="{filename}"')
+        yield from chunks(source.file, sent)
+        yield b"\r\n"
+    yield f"--{boundary}--\r\n".encode()
+
+
+def _head(boundary: str, disposition: str) -> bytes:
+    try:
+        return f"--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode()
+    except UnicodeEncodeError:
+        raise SpecError(f"{disposition!r}: the name is not UTF-8", field="PATH") from None
+
+
+def _path(data_key: str, path: str | None = None) -> str:
+    base = f"/api/data/{quote(data_key, safe='')}"
+    return base if path is None else f"{base}/{quote(path)}"

@@ -1,0 +1,1 @@
+"""The operations of S3, by what they work on. Each takes a `Call` and returns a `Reply`."""

@@ -1,0 +1,5 @@
+"""See the package."""
+
+from cnet.storage.fetch.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,122 @@
+"""Starts `tests.storage.worker` and keeps what it acknowledged."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cnet.errors import NotFoundError
+from cnet.storage import open_store
+from tests.contracts.storage import content
+from tests.storage.inspection import faults
+
+TIMEOUT_S = 60
+
+
+@dataclass
+class Ledger:
+    """What each key may hold: what was acknowledged last, or what was being done."""
+
+    acknowledged: dict[str, str | None] = field(default_factory=dict)
+    under_way: dict[str, str | None] = field(default_factory=dict)
+    count: int = 0
+
+    def note(self, line: dict[str, str | None]) -> None:
+        key = line.get("key")
+        if key is None:
+            return
+        if "want" in line:
+            self.under_way[key] = line["want"]
+        else:
+            self.acknowledged[key] = self.under_way.pop(key)
+            self.count += 1
+
+    def allowed(self) -> dict[str, set[str | None]]:
+        keys = self.acknowledged.keys() | self.under_way.keys()
+        return {
+            key: {self.acknowledged.get(key)}
+            | ({self.under_way[key]} if key in self.under_way else set())
+            for key in keys
+        }
+
+
+class Worker:
+    """The program, and a thread that reads what it says."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.ledger = Ledger()
+        self.said = threading.Condition()
+        self.lines = 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.storage.worker", *arguments], stdout=subprocess.PIPE
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_lines(self, number: int) -> None:
+        """Until it has said that many lines in all."""
+        with self.said:
+            if not self.said.wait_for(lambda: self.lines >= number or self._ended, TIMEOUT_S):
+                raise TimeoutError(f"{self.lines} lines, not {number}")
+        if self.lines < number:
+            raise RuntimeError(f"the worker ended with {self.process.wait()}")
+
+    def kill(self) -> None:
+        """kill -9; what it said before is in the ledger afterwards."""
+        self.process.send_signal(signal.SIGKILL)
+        self.finish()
+
+    def finish(self) -> int:
+        code = self.process.wait(TIMEOUT_S)
+        self._reader.join(TIMEOUT_S)
+        return code
+
+    _ended = False
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as output:
+            for line in output:
+                if not line.endswith(b"\n"):
+                    break  # it was killed within a line
+                with self.said:
+                    self.ledger.note(json.loads(line))
+                    self.lines += 1
+                    self.said.notify_all()
+        with self.said:
+            self._ended = True
+            self.said.notify_all()
+
+
+@contextmanager
+def working(*arguments: str) -> Iterator[Worker]:
+    """A worker that is gone afterwards."""
+    worker = Worker(*arguments)
+    try:
+        yield worker
+    finally:
+        if worker.process.poll() is None:
+            worker.kill()
+
+
+async def compare(root: Path, allowed: dict[str, set[str | None]]) -> None:
+    """Sweep, then hold the store against what may be there."""
+    async with open_store(root) as store:
+        await store.sweep()
+        await store.abort_uploads(older_than_s=-1)
+        for key, digests in allowed.items():
+            try:
+                file = await store.stat("cnet", key)
+            except NotFoundError:
+                assert None in digests, f"{key} is lost"
+                continue
+            assert file.sha256 in digests, f"{key} is neither old nor new"
+            assert len(await content(store, file)) == file.size
+    assert faults(root) == []
