@@ -7,7 +7,7 @@ simulator drives the very code that an agent runs.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 
@@ -36,8 +36,10 @@ from cnet.scheduler import (
     PendingQueue,
     Plan,
     failures,
+    fits,
     node_to_preempt,
     plan,
+    priority_disturbed,
     shape_of,
     victims,
 )
@@ -46,6 +48,8 @@ from cnet.scheduler.checks import capacity_suffices, room_suffices
 KEPT = "room is being made for a higher priority"
 MOST_EXPLAINED = 64
 """Nodes up to which a waiting job's status says why each one does not do."""
+EXPLAINED_PER_TICK = 2
+"""Waiting jobs whose status is brought up to date, of as many as there are kinds of them."""
 
 
 class Coordinator(Generic[J]):
@@ -73,8 +77,15 @@ class Coordinator(Generic[J]):
         self._debits: defaultdict[str, dict[str, _Debit]] = defaultdict(dict)
         self._queue = PendingQueue()
         self._pass_due = False
+        self._grown: dict[str, None] = {}
+        """nodes that may offer something since the last pass that they did not before"""
+        self._refused_by: defaultdict[str, set[str]] = defaultdict(set)
+        """nodes → jobs that found no room and that the node refuses until it looks different"""
         self._unexplained: dict[str, None] = {}
         """queued since the last pass, so that nobody has been told why they wait"""
+        self._outdated = False
+        """something is new since those that wait were told why"""
+        self._to_explain: list[str] = []
         self._ending: dict[str, bool] = {}  # ids of jobs that end to make room
         self._claims: dict[str, float] = {}
         """jobs that others here end for → until when the room they leave is kept for them"""
@@ -101,6 +112,7 @@ class Coordinator(Generic[J]):
         debits = self._debits.get(node_id, {})
         if node is None:
             self._known.pop(node_id, None)
+            self._refused_by.pop(node_id, None)
             self.index.remove(node_id)
             answered = [job_id for job_id, debit in debits.items() if debit.counted_from]
         else:
@@ -112,6 +124,8 @@ class Coordinator(Generic[J]):
         if not debits:
             self._debits.pop(node_id, None)
         self._reindex(node_id)
+        self._retry_refused(node_id)
+        self._outdated = True
 
     def route_changed(self, node_id: str, *, up: bool) -> None:
         """A node can be reached from now on, or not any more."""
@@ -150,7 +164,9 @@ class Coordinator(Generic[J]):
         for job_id in settled:
             del self._claims[job_id]
         if settled:
+            self._queue.wake()
             self.look_again()
+        self._explain_anew()
 
     # --- placing -------------------------------------------------------------------------------
 
@@ -189,10 +205,9 @@ class Coordinator(Generic[J]):
 
     def enqueue(self, job: J) -> None:
         """A pending job that found no room waits for the event that makes some."""
-        shape = shape_of(job.spec)
-        if self.owner.excluded(job, self._version_of):
-            shape = (shape, job.id)  # what refused it may take others like it
-        self._queue.add(job.id, job.spec.priority, shape)
+        if job.id in self._queue:
+            self._queue.wake_one(job.id)  # something about it must have changed
+        self._queue.add(job.id, job.spec.priority, shape_of(job.spec))
         self._unexplained[job.id] = None
 
     def place(self, job: J) -> None:
@@ -226,20 +241,81 @@ class Coordinator(Generic[J]):
     def _place_pending(self) -> None:
         self._pass_due = False
         self.host.room_made()
-        for job_id in self._queue.retry():
-            job = self._world.get(job_id)
-            if job is None or job.status.phase != Phase.PENDING or job.status.host is not None:
+        grown = [node for node_id in self._grown if (node := self.index.get(node_id)) is not None]
+        self._grown.clear()
+        if grown:
+            self._queue.wake(lambda job_id: self._may_help(job_id, grown))
+        details: dict[Hashable, str] = {}
+        for job_id in self._queue.retry(self._has_refusals):
+            job = self._queued(job_id)
+            if job is None:
                 self._queue.discard(job_id)
                 continue
             node_id = self.choose(job)
             if node_id is None:
-                self._explain(job)
+                shape, own = self._queue.shape(job_id), self.owner.excluded(job, self._version_of)
+                detail = self._explain(job)
+                if not own:
+                    details[shape] = detail
             elif self._go(job, node_id):
                 self._queue.discard(job_id)
         unexplained, self._unexplained = self._unexplained, {}
         for job_id in unexplained:  # passed over, because another of the same shape found no room
-            job = self._world.get(job_id)
+            job = self._queued(job_id)
             if job is not None and job_id in self._queue and job.status.reason != "no_capacity":
+                self._explain(job, details.get(self._queue.shape(job_id)))
+
+    def _queued(self, job_id: str) -> J | None:
+        job = self._world.get(job_id)
+        waits = job is not None and job.status.phase == Phase.PENDING and job.status.host is None
+        return job if waits else None
+
+    def _may_help(self, job_id: str, nodes: list[KnownNode]) -> bool:
+        """Whether one of the nodes may be one for this job, or another of its shape."""
+        job = self._world.get(job_id)
+        if job is None or job.spec.reservation is not None:
+            return True
+        now, spec, wanted = self._world.now(), job.spec, job.wanted
+        for node in nodes:
+            if wanted.fits(node.state.available):
+                if fits(spec, wanted, node, now):
+                    return True
+            elif _may_preempt(spec) and priority_disturbed(spec, wanted, node, now) is not None:
+                return True
+        return False
+
+    def _has_refusals(self, job_id: str) -> bool:
+        """After it found no room: whether nodes refuse it that may take others of its shape."""
+        job = self._world.get(job_id)
+        if job is None:
+            return False
+        refusals = self.owner.excluded(job, self._version_of)
+        for node_id in refusals:
+            self._refused_by[node_id].add(job_id)
+        return bool(refusals)
+
+    def _retry_refused(self, node_id: str) -> None:
+        """The node looks different: it may take what it has refused as it was."""
+        for job_id in list(self._refused_by.get(node_id, ())):
+            job = self._queued(job_id)
+            if job is not None and node_id in self.owner.excluded(job, self._version_of):
+                continue
+            self._refused_by[node_id].discard(job_id)
+            if job is not None:
+                self._queue.wake_one(job_id)
+                self.look_again()
+        if not self._refused_by.get(node_id):
+            self._refused_by.pop(node_id, None)
+
+    def _explain_anew(self) -> None:
+        """A few of those that wait are told again why, where something is new."""
+        if not self._to_explain and self._outdated and len(self.index) <= MOST_EXPLAINED:
+            self._outdated = False
+            self._to_explain = self._queue.heads()
+        for _ in range(min(EXPLAINED_PER_TICK, len(self._to_explain))):
+            job_id = self._to_explain.pop()
+            job = self._queued(job_id)
+            if job is not None and job_id in self._queue:
                 self._explain(job)
 
     def _go(self, job: J, node_id: str) -> bool:
@@ -253,8 +329,15 @@ class Coordinator(Generic[J]):
             return True
         return job.status.phase != Phase.PENDING  # it may have failed for good over that
 
-    def _explain(self, job: J) -> None:
-        if len(self.index) <= MOST_EXPLAINED:
+    def _explain(self, job: J, known: str | None = None) -> str:
+        """Say why it waits, and have others end for it where that helps.
+
+        `known`: what another of the same shape was just told.
+        """
+        preempt = None
+        if known is not None:
+            detail = known
+        elif len(self.index) <= MOST_EXPLAINED:
             found = self.plan(job.spec, job)
             detail, preempt = "; ".join(found.reasons()), found.preempt
         else:
@@ -264,13 +347,14 @@ class Coordinator(Generic[J]):
             self._preempt_for(job, preempt)
         status = job.status
         if status.phase != Phase.PENDING or status.host is not None:
-            return  # it is on its way after all
+            return detail  # it is on its way after all
         if not job.spec.queue and not status.attempt:
             # It was given to a node that refused it, after the submit had found room there.
             self._queue.discard(job.id)
             self._world.change(job, phase=Phase.FAILED, reason="no_capacity", detail=detail)
         elif (status.reason, status.detail) != ("no_capacity", detail):
             self._world.change(job, reason="no_capacity", detail=detail)
+        return detail
 
     def _node_to_preempt(self, job: J) -> str | None:
         spec, wanted = self._as_placed(job.spec, job.wanted)
@@ -352,6 +436,8 @@ class Coordinator(Generic[J]):
 
     def changed(self, job: J) -> None:
         """The status of a job has changed here."""
+        if job.status.phase != Phase.PENDING:
+            self._queue.forget(job.id)
         if job.status.is_terminal and job.status.desired != "running":
             self._ending.pop(job.id, None)
         if job.status.owner is not None:
@@ -360,6 +446,7 @@ class Coordinator(Generic[J]):
     def forgotten(self, job: J) -> None:
         """A job is erased."""
         self._queue.discard(job.id)
+        self._queue.forget(job.id)
         self._ending.pop(job.id, None)
         self.owner.forgotten(job)
         self.host.forgotten(job)
@@ -407,6 +494,7 @@ class Coordinator(Generic[J]):
             node = replace(node, state=state)
         self.index.put(node)
         if before is None or _may_have_more(before, node):
+            self._grown[node_id] = None
             self.look_again()
 
     def _version_of(self, node_id: str) -> tuple[int, int] | None:
@@ -471,4 +559,5 @@ def _may_have_more(before: KnownNode, after: KnownNode) -> bool:
         or old.kinds != new.kinds
         or old.incarnation != new.incarnation
         or old.workload_labels != new.workload_labels
+        or old.preemptible != new.preemptible
     )
