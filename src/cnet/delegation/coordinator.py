@@ -6,11 +6,12 @@ simulator drives the very code that an agent runs.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Generic
 
+from cnet.delegation.debits import Debits
 from cnet.delegation.host import PREEMPTION_WAIT_S, Host
 from cnet.delegation.messages import (
     Ack,
@@ -74,7 +75,7 @@ class Coordinator(Generic[J]):
         self._strategy: Strategy = strategy
         self.index = NodeIndex()
         self._known: dict[str, KnownNode] = {}
-        self._debits: defaultdict[str, dict[str, _Debit]] = defaultdict(dict)
+        self._debits: defaultdict[str, Debits] = defaultdict(Debits)
         self._queue = PendingQueue()
         self._pass_due = False
         self._grown: dict[str, None] = {}
@@ -109,20 +110,13 @@ class Coordinator(Generic[J]):
 
     def node_changed(self, node_id: str, node: KnownNode | None) -> None:
         """The view has something new about a node; None when it is not known any more."""
-        debits = self._debits.get(node_id, {})
         if node is None:
             self._known.pop(node_id, None)
             self._refused_by.pop(node_id, None)
             self.index.remove(node_id)
-            answered = [job_id for job_id, debit in debits.items() if debit.counted_from]
         else:
             self._known[node_id] = node
-            seen = node.state.version
-            answered = [job_id for job_id, debit in debits.items() if debit.is_counted_in(seen)]
-        for job_id in answered:
-            del debits[job_id]
-        if not debits:
-            self._debits.pop(node_id, None)
+        self._drop_counted(node_id)
         self._reindex(node_id)
         self._retry_refused(node_id)
         self._outdated = True
@@ -223,8 +217,8 @@ class Coordinator(Generic[J]):
 
     def debit(self, job: J, node_id: str) -> None:
         """Count room and labels of a job just given to a node until that node counts it itself."""
-        labels = tuple(f"{key}={value}" for key, value in job.spec.labels.items())
-        self._debits[node_id][job.id] = _Debit(job.wanted, labels)
+        labels = (f"{key}={value}" for key, value in job.spec.labels.items())
+        self._debits[node_id].add(job.id, job.wanted, labels)
         self._reindex(node_id)
 
     def assign(self, job: J, node_id: str) -> dict[str, Any]:
@@ -246,16 +240,16 @@ class Coordinator(Generic[J]):
         if grown:
             self._queue.wake(lambda job_id: self._may_help(job_id, grown))
         details: dict[Hashable, str] = {}
-        for job_id in self._queue.retry(self._has_refusals):
+        for job_id in self._queue.retry(self._has_own_reasons):
             job = self._queued(job_id)
             if job is None:
                 self._queue.discard(job_id)
                 continue
             node_id = self.choose(job)
             if node_id is None:
-                shape, own = self._queue.shape(job_id), self.owner.excluded(job, self._version_of)
+                shape = self._queue.shape(job_id)
                 detail = self._explain(job)
-                if not own:
+                if not self._has_own_reasons(job_id):
                     details[shape] = detail
             elif self._go(job, node_id):
                 self._queue.discard(job_id)
@@ -274,7 +268,7 @@ class Coordinator(Generic[J]):
         """Whether one of the nodes may be one for this job, or another of its shape."""
         job = self._world.get(job_id)
         if job is None or job.spec.reservation is not None:
-            return True
+            return bool(nodes)
         now, spec, wanted = self._world.now(), job.spec, job.wanted
         for node in nodes:
             if wanted.fits(node.state.available):
@@ -284,15 +278,16 @@ class Coordinator(Generic[J]):
                 return True
         return False
 
-    def _has_refusals(self, job_id: str) -> bool:
-        """After it found no room: whether nodes refuse it that may take others of its shape."""
+    def _has_own_reasons(self, job_id: str) -> bool:
+        """After it found no room: whether a node refuses it that may take others of its shape."""
         job = self._world.get(job_id)
         if job is None:
             return False
         refusals = self.owner.excluded(job, self._version_of)
         for node_id in refusals:
             self._refused_by[node_id].add(job_id)
-        return bool(refusals)
+        nodes = [node for node_id in refusals if (node := self.index.get(node_id)) is not None]
+        return self._may_help(job_id, nodes)
 
     def _retry_refused(self, node_id: str) -> None:
         """The node looks different: it may take what it has refused as it was."""
@@ -342,7 +337,7 @@ class Coordinator(Generic[J]):
             detail, preempt = "; ".join(found.reasons()), found.preempt
         else:
             detail = f"no node has room ({len(self.index)} looked at)"
-            preempt = self._node_to_preempt(job)
+            preempt = self._node_to_preempt(job) if _may_preempt(job.spec) else None
         if preempt is not None and _may_preempt(job.spec):
             self._preempt_for(job, preempt)
         status = job.status
@@ -465,16 +460,20 @@ class Coordinator(Generic[J]):
 
     def _settled(self, job: J, node_id: str, version: tuple[int, int]) -> None:
         debits = self._debits.get(node_id)
-        debit = debits.get(job.id) if debits else None
-        if debits is None or debit is None:
-            return
-        debit.counted_from = version
-        node = self._known.get(node_id)
-        if node is None or debit.is_counted_in(node.state.version):
-            del debits[job.id]
-            if not debits:
-                del self._debits[node_id]
-            self._reindex(node_id)
+        if debits is not None and job.id in debits:
+            debits.answered(job.id, version)
+            if self._drop_counted(node_id):
+                self._reindex(node_id)
+
+    def _drop_counted(self, node_id: str) -> bool:
+        """What the node's state, as it is known now, counts itself is not counted here as well."""
+        debits = self._debits.get(node_id)
+        if debits is None:
+            return False
+        dropped = debits.seen(self._version_of(node_id))
+        if not debits:
+            del self._debits[node_id]
+        return dropped
 
     def _reindex(self, node_id: str) -> None:
         """Let the scheduler see the node as it is, less what was just promised to others."""
@@ -482,16 +481,8 @@ class Coordinator(Generic[J]):
         if node is None:
             return
         before = self.index.get(node_id)
-        debits = self._debits.get(node_id)
-        if debits:
-            owed = Resources()
-            labels = Counter(node.state.workload_labels)
-            for debit in debits.values():
-                owed += debit.room
-                labels.update(debit.labels)
-            available = node.state.available.minus_floor(owed)
-            state = replace(node.state, available=available, workload_labels=labels)
-            node = replace(node, state=state)
+        if (debits := self._debits.get(node_id)) is not None:
+            node = replace(node, state=debits.taken_from(node.state))
         self.index.put(node)
         if before is None or _may_have_more(before, node):
             self._grown[node_id] = None
@@ -525,20 +516,6 @@ class Coordinator(Generic[J]):
     def known(self) -> Mapping[str, KnownNode]:
         """Every node of the view."""
         return self._known
-
-
-@dataclass(slots=True)
-class _Debit:
-    """What a node was just asked for."""
-
-    room: Resources
-    labels: tuple[str, ...]
-    """each `key=value`"""
-    counted_from: tuple[int, int] | None = None
-    """version of the node's state from which on the node itself counts it; None: not answered"""
-
-    def is_counted_in(self, version: tuple[int, int]) -> bool:
-        return self.counted_from is not None and version >= self.counted_from
 
 
 def _may_preempt(spec: WorkloadSpec) -> bool:
