@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Generic
 
 from cnet.delegation.debits import Debits
-from cnet.delegation.host import PREEMPTION_WAIT_S, Host
+from cnet.delegation.host import Host
 from cnet.delegation.messages import (
     Ack,
     Assign,
@@ -27,6 +27,7 @@ from cnet.delegation.messages import (
     Want,
 )
 from cnet.delegation.owner import Owner
+from cnet.delegation.preempting import Preempting, may_preempt
 from cnet.delegation.world import J, World
 from cnet.model.lifecycle import HOLDS_ROOM, Phase
 from cnet.model.node import KnownNode
@@ -42,7 +43,6 @@ from cnet.scheduler import (
     plan,
     priority_disturbed,
     shape_of,
-    victims,
 )
 from cnet.scheduler.checks import capacity_suffices, room_suffices
 
@@ -87,9 +87,7 @@ class Coordinator(Generic[J]):
         self._outdated = False
         """something is new since those that wait were told why"""
         self._to_explain: list[str] = []
-        self._ending: dict[str, bool] = {}  # ids of jobs that end to make room
-        self._claims: dict[str, float] = {}
-        """jobs that others here end for → until when the room they leave is kept for them"""
+        self._preempting: Preempting[J] = Preempting(world, lambda: self._known.get(node_id))
         self.owner: Owner[J] = Owner(
             world,
             lease_s=lease_s,
@@ -103,7 +101,7 @@ class Coordinator(Generic[J]):
             incarnation=incarnation,
             lease_s=lease_s,
             unfit=self._unfit,
-            room_made=self._make_room_here,
+            room_made=self._preempting.make_room,
         )
 
     # --- news ----------------------------------------------------------------------------------
@@ -154,10 +152,7 @@ class Coordinator(Generic[J]):
         """Once in a while, at the least every second."""
         self.owner.tick()
         self.host.tick()
-        settled = [job_id for job_id in self._claims if not self._is_claiming(job_id)]
-        for job_id in settled:
-            del self._claims[job_id]
-        if settled:
+        if self._preempting.expire():
             self._queue.wake()
             self.look_again()
         self._explain_anew()
@@ -206,7 +201,7 @@ class Coordinator(Generic[J]):
 
     def place(self, job: J) -> None:
         """Place a pending job now, or queue it. Hosted ones run here or go back to their owner."""
-        preempted = self._ending.pop(job.id, None) is not None
+        preempted = self._preempting.has_ended(job)
         if job.status.owner is not None and preempted:
             self.host.give_back(job, "preempted", "it made room for a higher priority")
         elif job.status.owner is not None:
@@ -274,7 +269,7 @@ class Coordinator(Generic[J]):
             if wanted.fits(node.state.available):
                 if fits(spec, wanted, node, now):
                     return True
-            elif _may_preempt(spec) and priority_disturbed(spec, wanted, node, now) is not None:
+            elif may_preempt(spec) and priority_disturbed(spec, wanted, node, now) is not None:
                 return True
         return False
 
@@ -337,8 +332,8 @@ class Coordinator(Generic[J]):
             detail, preempt = "; ".join(found.reasons()), found.preempt
         else:
             detail = f"no node has room ({len(self.index)} looked at)"
-            preempt = self._node_to_preempt(job) if _may_preempt(job.spec) else None
-        if preempt is not None and _may_preempt(job.spec):
+            preempt = self._node_to_preempt(job) if may_preempt(job.spec) else None
+        if preempt is not None and may_preempt(job.spec):
             self._preempt_for(job, preempt)
         status = job.status
         if status.phase != Phase.PENDING or status.host is not None:
@@ -358,51 +353,16 @@ class Coordinator(Generic[J]):
 
     def _preempt_for(self, job: J, node_id: str) -> None:
         if node_id == self._node_id:
-            self._make_room_here(job, job.spec)
+            self._preempting.make_room(job, job.spec)
         else:
             self._queue.discard(job.id)
             self._world.change(job, **self.assign(job, node_id))
             self.owner.assigned(job)
 
-    def _make_room_here(self, job: J, spec: WorkloadSpec) -> bool:
-        own = self._known.get(self._node_id)
-        if own is None or not _may_preempt(spec):
-            return False
-        free = own.state.available
-        for job_id in self._ending:
-            ending = self._world.get(job_id)
-            if ending is not None and ending.status.phase == Phase.STOPPING:
-                free += ending.wanted
-        chosen = victims(job.wanted, free, self._world.preemptible(), spec.priority)
-        for job_id in chosen or ():
-            victim = self._world.get(job_id)
-            if victim is not None:
-                self._ending[job_id] = True
-                self._world.preempt(victim)
-        if chosen is not None:
-            self._claims[job.id] = self._world.now() + PREEMPTION_WAIT_S
-        return chosen is not None
-
-    def _is_claiming(self, job_id: str) -> bool:
-        job = self._world.get(job_id)
-        if job is None or job.status.phase != Phase.PENDING or job.status.host is not None:
-            return False
-        return self._world.now() < self._claims[job_id]
-
-    def _is_kept_from(self, job: J) -> bool:
-        """Whether room that comes free here is for another one: else who made it takes it back."""
-        for job_id in self._claims:
-            claiming = self._world.get(job_id)
-            if claiming is None or claiming.spec.priority <= job.spec.priority:
-                continue
-            if self._is_claiming(job_id):
-                return True
-        return False
-
     def _excluded(self, job: J) -> Mapping[str, str]:
         """Nodes that it cannot go to now, whatever room they show → why."""
         excluded = self.owner.excluded(job, self._version_of)
-        return {**excluded, self._node_id: KEPT} if self._is_kept_from(job) else excluded
+        return {**excluded, self._node_id: KEPT} if self._preempting.is_kept_from(job) else excluded
 
     # --- what the embedder tells of jobs -------------------------------------------------------
 
@@ -433,8 +393,7 @@ class Coordinator(Generic[J]):
         """The status of a job has changed here."""
         if job.status.phase != Phase.PENDING:
             self._queue.forget(job.id)
-        if job.status.is_terminal and job.status.desired != "running":
-            self._ending.pop(job.id, None)
+        self._preempting.changed(job)
         if job.status.owner is not None:
             self.host.report(job)
 
@@ -442,7 +401,7 @@ class Coordinator(Generic[J]):
         """A job is erased."""
         self._queue.discard(job.id)
         self._queue.forget(job.id)
-        self._ending.pop(job.id, None)
+        self._preempting.forgotten(job)
         self.owner.forgotten(job)
         self.host.forgotten(job)
 
@@ -508,7 +467,7 @@ class Coordinator(Generic[J]):
             return None
         found = failures(job.spec, job.wanted, own, self._world.now())
         reasons = [why for check, why in found if check not in {room_suffices, capacity_suffices}]
-        if self._is_kept_from(job):
+        if self._preempting.is_kept_from(job):
             reasons.append(KEPT)
         return ", ".join(reasons) or None
 
@@ -516,12 +475,6 @@ class Coordinator(Generic[J]):
     def known(self) -> Mapping[str, KnownNode]:
         """Every node of the view."""
         return self._known
-
-
-def _may_preempt(spec: WorkloadSpec) -> bool:
-    """Not where those that end might be the very company it asks for."""
-    company = any(term.required and term.workload_labels for term in spec.affinity)
-    return spec.priority > 0 and not company
 
 
 def _may_have_more(before: KnownNode, after: KnownNode) -> bool:
