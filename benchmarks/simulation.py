@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 
 from cnet.model.workload import WorkloadStatus
-from cnet.simulator.agent import Job
+from cnet.simulator.job import Job
 from cnet.simulator.scenario import draw_spec
 from cnet.simulator.simulation import Simulation
 
