@@ -241,7 +241,9 @@ class Coordinator(Generic[J]):
                 self._queue.discard(job_id)
                 continue
             node_id = self.choose(job)
-            if node_id is None:
+            if node_id is None and job.status.reason == "no_capacity":
+                self._preempt_for(job)  # why it waits is told anew by and by
+            elif node_id is None:
                 shape = self._queue.shape(job_id)
                 detail = self._explain(job)
                 if not self._has_own_reasons(job_id):
@@ -324,17 +326,14 @@ class Coordinator(Generic[J]):
 
         `known`: what another of the same shape was just told.
         """
-        preempt = None
         if known is not None:
             detail = known
         elif len(self.index) <= MOST_EXPLAINED:
-            found = self.plan(job.spec, job)
-            detail, preempt = "; ".join(found.reasons()), found.preempt
+            detail = "; ".join(self.plan(job.spec, job).reasons())
         else:
             detail = f"no node has room ({len(self.index)} looked at)"
-            preempt = self._node_to_preempt(job) if may_preempt(job.spec) else None
-        if preempt is not None and may_preempt(job.spec):
-            self._preempt_for(job, preempt)
+        if known is None:
+            self._preempt_for(job)
         status = job.status
         if status.phase != Phase.PENDING or status.host is not None:
             return detail  # it is on its way after all
@@ -346,15 +345,17 @@ class Coordinator(Generic[J]):
             self._world.change(job, reason="no_capacity", detail=detail)
         return detail
 
-    def _node_to_preempt(self, job: J) -> str | None:
+    def _preempt_for(self, job: J) -> None:
+        """Have others end for it, where there are some whose end helps."""
+        if not may_preempt(job.spec):
+            return
         spec, wanted = self._as_placed(job.spec, job.wanted)
         excluded = self._excluded(job)
-        return node_to_preempt(spec, wanted, self.index, now=self._world.now(), exclude=excluded)
-
-    def _preempt_for(self, job: J, node_id: str) -> None:
+        now = self._world.now()
+        node_id = node_to_preempt(spec, wanted, self.index, now=now, exclude=excluded)
         if node_id == self._node_id:
             self._preempting.make_room(job, job.spec)
-        else:
+        elif node_id is not None:
             self._queue.discard(job.id)
             self._world.change(job, **self.assign(job, node_id))
             self.owner.assigned(job)
