@@ -57,8 +57,7 @@ class Coordinator(Generic[J]):
     """Places the jobs of one agent.
 
     The embedder calls `node_changed`, `route_changed`, `receive` and `tick` with news, `place` and
-    `tell` for users' wishes, and `changed`, `released`, `ended_hosted`, `forgotten` when jobs that
-    run here change.
+    `tell` for users' wishes, and `changed` and `forgotten` when jobs change here.
     """
 
     def __init__(
