@@ -33,8 +33,7 @@ import psutil
 from demo_pictures import is_right, questions
 
 from cnet.cli.drawing import label_of, save_annotated
-from cnet.cli.local import LocalCluster, read_members
-from cnet.cli.local.members import free_ports
+from cnet.cli.local import LocalCluster, free_ports, read_members
 from cnet.client import AgentClient, JsonObject, predict
 from cnet.errors import CnetError
 

@@ -33,6 +33,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from cnet._support import clock
+from cnet._support.ports import free_ports
 from cnet.errors import ExecutionError
 from cnet.executors.base import EnforcesLease, Executor, KeepsLogs, Run, ServesEndpoint, Task
 from cnet.executors.catalog import ExecutorContext
@@ -352,7 +353,7 @@ class ExecutorContract:
         parsed = executor.config_model.model_validate(config)
         port = None
         if isinstance(executor, ServesEndpoint):
-            port = executor.wanted_port(parsed) or _free_port(executor.host(parsed))
+            port = executor.wanted_port(parsed) or free_ports(1, executor.host(parsed))[0]
         return Task(
             workload_id=str(uuid.uuid4()),
             attempt=1,
@@ -393,13 +394,6 @@ async def _until_ready(serving: ServesEndpoint, task: Task) -> None:
                 return await serving.probe(task, 5)
             except ExecutionError:
                 await anyio.sleep(0.02)
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((socket.gethostbyname(host), 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from cnet._support.ports import free_ports
 from tests.api.node import Json, Node, refused
 
 
@@ -25,14 +26,9 @@ def _listener() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def _free_port() -> int:
-    with _listener() as port:
-        return port
-
-
 @pytest.mark.parametrize("names", [("service_port",), ("port",), ("port", "service_port")])
 def test_asked_for(node: Node, names: tuple[str, ...]) -> None:
-    port = _free_port()
+    (port,) = free_ports(1)
     body = node.submit(_opencv(**dict.fromkeys(names, port)))
     assert body["status"] == "running", body
     assert (body["endpoint"], body["service_port"]) == (f"http://localhost:{port}", port)
@@ -68,7 +64,7 @@ def test_held_by_a_stranger(node: Node) -> None:
 def test_lost_to_a_stranger_while_waiting(node: Node) -> None:
     """Free at the submit, taken when room came: failed with the reason, holding nothing."""
     first = node.process("sleep", "60", requirements={"cpu": 4})
-    port = _free_port()
+    (port,) = free_ports(1)
     waiting = node.submit(_opencv(service_port=port) | {"requirements": {"cpu": 1}})
     assert waiting["status"] == "pending"
     with socket.create_server(("127.0.0.1", port)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cnet._support.ports import free_ports
 from cnet.client import AgentClient, JsonObject
 from cnet.errors import AuthError
 from tests.support.agents import AgentProcess, start_agent, wait_until
@@ -32,12 +32,6 @@ def cnet(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProces
         text=True,
         timeout=60,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_single_dash_config_as_in_the_seeds(tmp_path: Path, clean_environ: dict[str, str]) -> None:
@@ -115,7 +109,7 @@ def test_token_of_init_opens_a_guarded_agent(
 
 
 def test_waiting_outlives_a_killed_and_restarted_agent(tmp_path: Path) -> None:
-    agent = start_agent(tmp_path, agent={"port": free_port()})
+    agent = start_agent(tmp_path, agent={"port": free_ports(1)[0]})
     try:
         marker = tmp_path / "go"
         script = f"until [ -e {marker} ]; do sleep 0.05; done; exit 3"

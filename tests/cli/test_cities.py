@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from cnet.cli.local import LocalCluster, read_members
-from cnet.cli.local.members import free_ports
+from cnet.cli.local import LocalCluster, free_ports, read_members
 from cnet.cli.main import main
 from tests.cli.conftest import Cnet, Result
 from tests.cli.test_cluster import processes_in

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from cnet._support.files import FileLock
-from cnet.cli.local.members import free_ports
+from cnet.cli.local import free_ports
 from cnet.cli.main import main
 from tests.cli.conftest import Cnet, Result
 from tests.support.agents import alive, wait_until

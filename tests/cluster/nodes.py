@@ -24,9 +24,10 @@ from cnet.cluster.wire import MAX_MESSAGE
 from cnet.config import Settings
 from cnet.model.node import NodeState
 from cnet.model.resources import Resources
+from tests.cluster.wire import Wire
 
 PING_S = 0.1
-PATIENCE_S = 5.0
+PATIENCE_S = 20.0
 
 
 async def until(condition: Callable[[], Any], *, within_s: float = PATIENCE_S) -> None:
@@ -42,6 +43,31 @@ class _Server(uvicorn.Server):
         yield
 
 
+_listeners: list[socket.socket] = []
+
+
+def listening(port: int = 0) -> socket.socket:
+    """A socket for a node, which thus has an address that others can be told before it runs."""
+    listener = socket.create_server(("127.0.0.1", port), backlog=100)
+    _listeners.append(listener)
+    return listener
+
+
+def close_listeners() -> None:
+    """Also those of nodes that never ran."""
+    while _listeners:
+        _listeners.pop().close()
+
+
+def port_of(listener: socket.socket) -> int:
+    port: int = listener.getsockname()[1]
+    return port
+
+
+def address_of(listener: socket.socket) -> str:
+    return f"127.0.0.1:{port_of(listener)}"
+
+
 class Node:
     """Use: `running(node, …)`."""
 
@@ -54,13 +80,13 @@ class Node:
         escalate: bool = False,
         incarnation: int = 1,
         instance: str | None = None,
-        port: int = 0,
+        listener: socket.socket | None = None,
         ping_s: float = PING_S,
     ) -> None:
         self.name = name
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=100)
-        self.port: int = self.listener.getsockname()[1]
-        self.address = f"127.0.0.1:{self.port}"
+        self.listener = listener or listening()
+        self.port = port_of(self.listener)
+        self.address = address_of(self.listener)
         settings = Settings.model_validate(
             {
                 "parent": {"enabled": bool(parent), "address": parent, "escalate": escalate},
@@ -291,8 +317,17 @@ async def running(*parts: Part) -> AsyncIterator[Callable[[Part], Awaitable[None
             yield start
         finally:
             with anyio.move_on_after(5, shield=True):
-                for part in started:
-                    await part.stop()
+                async with anyio.create_task_group() as ending:
+                    for part in started:
+                        ending.start_soon(part.stop)
+
+
+async def others_have_had_time_to_call(start: Callable[[Part], Awaitable[None]]) -> None:
+    """Return when an agent with everybody's pauses has called several times in vain."""
+    nowhere = Wire(0)
+    await start(nowhere)
+    await start(Node("lonely", peers=(nowhere.address,)))
+    await until(lambda: nowhere.connections >= 8)
 
 
 async def linked(one: Node, other: Node) -> None:

@@ -8,7 +8,14 @@ from itertools import combinations, permutations
 import anyio
 import pytest
 
-from tests.cluster.nodes import Node, running, until
+from tests.cluster.nodes import (
+    Node,
+    listening,
+    others_have_had_time_to_call,
+    port_of,
+    running,
+    until,
+)
 from tests.cluster.wire import Wire
 
 pytestmark = pytest.mark.anyio
@@ -29,19 +36,15 @@ def is_settled(nodes: dict[str, Node]) -> bool:
 @pytest.mark.parametrize("seed", range(3))
 async def test_every_pair_ends_up_with_one_lasting_link(seed: int) -> None:
     chance = random.Random(seed)
-    ports = {}
-    for name in NAMES:
-        node = Node(name)
-        node.listener.close()
-        ports[name] = node.port
+    listeners = {name: listening() for name in NAMES}
     async with running() as start:
-        wires = {pair: Wire(ports[pair[1]]) for pair in permutations(NAMES, 2)}
+        wires = {pair: Wire(port_of(listeners[pair[1]])) for pair in permutations(NAMES, 2)}
         for wire in wires.values():
             await start(wire)
         nodes = {
             name: Node(
                 name,
-                port=ports[name],
+                listener=listeners[name],
                 peers=tuple(wire.address for pair, wire in wires.items() if pair[0] == name),
             )
             for name in NAMES
@@ -53,10 +56,10 @@ async def test_every_pair_ends_up_with_one_lasting_link(seed: int) -> None:
         for _ in range(4):
             for wire in wires.values():
                 chance.choice((wire.cut, wire.freeze, wire.thaw, wire.thaw))()
-            await anyio.sleep(chance.random() * 0.5)
+            await anyio.sleep(chance.random() * 0.5)  # for how long it is so
             for wire in wires.values():
                 wire.thaw()
         await until(lambda: is_settled(nodes))
         links = {name: dict(node.links._links) for name, node in nodes.items()}
-        await anyio.sleep(0.5)  # many times the pause between two calls
+        await others_have_had_time_to_call(start)
         assert links == {name: node.links._links for name, node in nodes.items()}

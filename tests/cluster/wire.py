@@ -7,7 +7,7 @@ from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskStatus
 
 
 class Wire:
-    """Use: `running(wire, …)`; `address` leads to the node on `port`."""
+    """Use: `running(wire, …)`; `address` leads to the node on `port`, and with 0 to nobody."""
 
     def __init__(self, port: int, *, bytes_per_s: float | None = None) -> None:
         self._port = port

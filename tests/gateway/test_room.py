@@ -105,7 +105,7 @@ def test_what_the_agent_protects_is_not_changed_here(roomy: Gateway) -> None:
 
     async def protect() -> None:
         async with open_store(roomy.root) as store:
-            change = partial(queries.protect, bucket_name="cnet", prefix=b"kept/")
+            change = partial(queries.protect, bucket_name="cnet", prefix="kept/")
             await store.catalog.write(change)
 
     anyio.run(protect)

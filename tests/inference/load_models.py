@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -35,16 +36,33 @@ def try_model(path: Path) -> int:
     return LOADED
 
 
-def in_child(path: Path) -> int:
-    """The exit code of a child that tries `path`."""
+def start_child(path: Path) -> int:
+    """The pid of a child that tries `path` and exits with the result."""
     child = os.fork()
     if child == 0:
         signal.alarm(TIMEOUT_S)
         os._exit(try_model(path))
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    return child
+
+
+def in_children(paths: Iterable[Path], *, at_once: int) -> dict[str, int]:
+    """The exit code of a child for each."""
+    ended: dict[str, int] = {}
+    running: dict[int, Path] = {}
+
+    def reap() -> None:
+        pid, status = os.wait()
+        ended[running.pop(pid).name] = os.waitstatus_to_exitcode(status)
+
+    for path in paths:
+        if len(running) == at_once:
+            reap()
+        running[start_child(path)] = path
+    while running:
+        reap()
+    return ended
 
 
 if __name__ == "__main__":
-    results = {path.name: in_child(path) for path in sorted(Path(sys.argv[1]).glob("*.onnx"))}
-    print(json.dumps(results))
+    models = sorted(Path(sys.argv[1]).glob("*.onnx"))
+    print(json.dumps(in_children(models, at_once=os.cpu_count() or 1)))

@@ -218,9 +218,13 @@ def test_damaged_models(
 
 def test_damaged_models_end_the_program_with_one_line(damaged_models: Path) -> None:
     """Those cut off in the middle are refused for certain."""
-    for number in range(STARTED_MODELS):
+
+    def end_of(number: int) -> subprocess.CompletedProcess[str]:
         path = damaged_models / f"cut-{number}.bin"
         content = (damaged_models / f"{number:04}.onnx").read_bytes()
         path.write_bytes(content[: len(content) // 2])
-        done = run_to_end("yolo", "--model", str(path))
-        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        return run_to_end("yolo", "--model", str(path))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in pool.map(end_of, range(STARTED_MODELS)):
+            assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr

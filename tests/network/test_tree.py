@@ -48,13 +48,19 @@ def await_runs(evidence: Evidence, workload_id: str, count: int) -> list[Run]:
     return evidence.runs(workload_id)
 
 
+def run_from(world: World, owner: str, evidence: Evidence, **spec: Any) -> tuple[str, Run]:
+    """Submit to `owner` and wait: the id, and the only run of it."""
+    workload_id = submit(world, owner, evidence, **spec)
+    await_shown(world, owner, workload_id, "running", None)
+    [run] = await_runs(evidence, workload_id, 1)
+    return workload_id, run
+
+
 def test_a_node_that_nobody_can_connect_to_is_a_full_member(
     world: World, evidence: Evidence
 ) -> None:
     for owner in ("root", "other", "child"):
-        workload_id = submit(world, owner, evidence, node="child")
-        await_shown(world, owner, workload_id, "running", None)
-        [run] = await_runs(evidence, workload_id, 1)
+        workload_id, run = run_from(world, owner, evidence, node="child")
         assert run.place == world.network.inode("child")
         status, logs = world[owner].call("GET", f"/api/workloads/{workload_id}/logs")
         assert (status, logs["logs"]) == (200, [])
@@ -64,18 +70,15 @@ def test_a_node_that_nobody_can_connect_to_is_a_full_member(
         assert not run.lives()
         status, _ = world[owner].call("DELETE", f"/api/workloads/{workload_id}", timeout_s=30)
         assert status == 200
-    workload_id = submit(world, "child", evidence, node="other")  # up by its own link, and across
-    await_shown(world, "child", workload_id, "running", None)
-    [run] = await_runs(evidence, workload_id, 1)
+    # Up by its own link, and across:
+    workload_id, run = run_from(world, "child", evidence, node="other")
     assert run.place == world.network.inode("other")
 
 
 def test_one_that_waits_is_left_alone_while_its_node_is_cut_off(
     world: World, evidence: Evidence
 ) -> None:
-    workload_id = submit(world, "root", evidence, node="child")
-    await_shown(world, "root", workload_id, "running", None)
-    [run] = await_runs(evidence, workload_id, 1)
+    workload_id, run = run_from(world, "root", evidence, node="child")
     undo = world.isolate("child")
     await_shown(world, "root", workload_id, "running", "node_unreachable")
     undo()
@@ -92,9 +95,7 @@ def test_one_that_reschedules_never_runs_twice(
     for name in ("child", "other"):
         body = {"labels": {"away": "yes"}}
         assert world[name].call("PATCH", f"/api/nodes/{name}/labels", body)[0] == 200
-    workload_id = submit(world, "root", evidence, **spread)
-    await_shown(world, "root", workload_id, "running", None)
-    [first] = await_runs(evidence, workload_id, 1)
+    workload_id, first = run_from(world, "root", evidence, **spread)
     lost = next(n for n in ("child", "other") if world.network.inode(n) == first.place)
     undo = world.isolate(lost)
     if agent == "killed":
@@ -120,9 +121,7 @@ def test_one_that_reschedules_never_runs_twice(
 def test_far_work_outlives_its_owner_and_is_followed_again(
     world: World, evidence: Evidence
 ) -> None:
-    workload_id = submit(world, "root", evidence, node="child")
-    await_shown(world, "root", workload_id, "running", None)
-    [run] = await_runs(evidence, workload_id, 1)
+    workload_id, run = run_from(world, "root", evidence, node="child")
     world["root"].kill()
     world["root"].start()
     world.await_views()  # the children have come back by themselves
@@ -163,9 +162,7 @@ def test_asked_for_many_times_at_once_it_starts_once(world: World, evidence: Evi
 def test_stopped_while_cut_off_it_stops_when_the_link_is_back(
     world: World, evidence: Evidence
 ) -> None:
-    workload_id = submit(world, "root", evidence, node="child")
-    await_shown(world, "root", workload_id, "running", None)
-    [run] = await_runs(evidence, workload_id, 1)
+    workload_id, run = run_from(world, "root", evidence, node="child")
     undo = world.isolate("child")
     await_shown(world, "root", workload_id, "running", "node_unreachable")
     path = f"/api/workloads/{workload_id}/stop?wait=false"
@@ -180,8 +177,7 @@ def test_stopped_while_cut_off_it_stops_when_the_link_is_back(
 def test_what_was_taken_back_from_a_lost_node_is_not_kept_there(
     world: World, evidence: Evidence
 ) -> None:
-    workload_id = submit(world, "root", evidence, node="child", on_node_loss="reschedule")
-    await_shown(world, "root", workload_id, "running", None)
+    workload_id, _ = run_from(world, "root", evidence, node="child", on_node_loss="reschedule")
     path = f"/api/workloads/{workload_id}"
     assert world["root"].call("POST", f"{path}/stop", timeout_s=30)[0] == 200
     await_shown(world, "root", workload_id, "stopped", "stopped_by_user")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,11 +60,20 @@ async def test_a_run_sees_its_own_environment_folder_and_ids(site: Site, tmp_pat
     assert not [line for line in lines if line.startswith("PYTHON")]
 
 
-async def test_signals_are_at_their_defaults_in_the_command(site: Site) -> None:
+@pytest.mark.parametrize("ignored", [(), (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)])
+async def test_signals_are_at_their_defaults_in_the_command(
+    site: Site, ignored: tuple[signal.Signals, ...]
+) -> None:
+    """Also where the agent was started with some ignored, as `nohup` and a shell's `&` do."""
     spec = site.spec("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status")
-    async with site.supervisor() as supervisor:
-        await (await supervisor.launch(spec)).wait()
-        lines = tail(supervisor.log_path(spec.workload_id), 0)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    try:
+        async with site.supervisor() as supervisor:
+            await (await supervisor.launch(spec)).wait()
+            lines = tail(supervisor.log_path(spec.workload_id), 0)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     # 32 and 33 belong to glibc, whose posix_spawn (GNU make uses it) leaves them ignored, and whose
     # sigaction lets nobody put them back.
     own = 1 << 31 | 1 << 32

@@ -55,6 +55,10 @@ class AgentProcess:
         return self.folder / "agent.log"
 
     @property
+    def url_file(self) -> Path:
+        return self.folder / "url"
+
+    @property
     def pid(self) -> int:
         assert self.process is not None, "the agent has not been started"
         return self.process.pid
@@ -72,12 +76,16 @@ class AgentProcess:
 
     def start(self) -> AgentProcess:
         """Start it and wait until it is healthy. Raises AssertionError with its log if not."""
+        self.launch()
+        return self.wait_healthy()
+
+    def launch(self) -> None:
+        """Start it; `wait_healthy` is due before anything is asked of it."""
         config_file = self.folder / "config.yaml"
         config_file.write_text(yaml.safe_dump(self.config))
-        url_file = self.folder / "url"
-        url_file.unlink(missing_ok=True)
+        self.url_file.unlink(missing_ok=True)
         argv = [sys.executable, "-m", "cnet", "agent", "--config", str(config_file)]
-        argv += ["--data-dir", str(self.data_dir), "--url-file", str(url_file)]
+        argv += ["--data-dir", str(self.data_dir), "--url-file", str(self.url_file)]
         if "port" not in self.config.get("agent", {}):
             argv += ["--port", "0"]
         with self.log_file.open("ab") as log:
@@ -90,14 +98,17 @@ class AgentProcess:
                 env=self.environ | {MARK: self.mark},
                 start_new_session=True,
             )
-        wait_until(lambda: self._started(url_file), timeout_s=START_TIMEOUT_S, what=self._why)
-        self.url = url_file.read_text().strip()
+
+    def wait_healthy(self) -> AgentProcess:
+        """Return once it is. Raises AssertionError with its log if it ends, or is late."""
+        wait_until(self._started, timeout_s=START_TIMEOUT_S, what=self._why)
+        self.url = self.url_file.read_text().strip()
         return self
 
-    def _started(self, url_file: Path) -> bool:
+    def _started(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self._why()
-        return url_file.exists() and bool(url_file.read_text().strip())
+        return self.url_file.exists() and bool(self.url_file.read_text().strip())
 
     def _why(self) -> str:
         code = self.process.poll() if self.process is not None else None
@@ -198,17 +209,28 @@ def start_agent(
     `environ` is added to this process's environment; XDG_CONFIG_HOME points into `tmp_path`, so
     that no token of the user is found. Several agents need a `tmp_path` each.
     """
-    config.setdefault("logging", {"level": "debug", "format": "text"})
-    base = {name: value for name, value in os.environ.items() if not name.startswith("CNET_")}
-    base["XDG_CONFIG_HOME"] = str(tmp_path / "xdg")
-    agent = AgentProcess(
-        folder=tmp_path, config=config, environ=base | dict(environ or {}), token=token
-    )
+    agent = new_agent(tmp_path, environ=environ, token=token, **config)
     try:
         return agent.start()
     except BaseException:
         agent.discard()
         raise
+
+
+def new_agent(
+    tmp_path: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    token: str | None = None,
+    **config: Any,
+) -> AgentProcess:
+    """As `start_agent`, but leave its start to the caller."""
+    config.setdefault("logging", {"level": "debug", "format": "text"})
+    base = {name: value for name, value in os.environ.items() if not name.startswith("CNET_")}
+    base["XDG_CONFIG_HOME"] = str(tmp_path / "xdg")
+    return AgentProcess(
+        folder=tmp_path, config=config, environ=base | dict(environ or {}), token=token
+    )
 
 
 def wait_until(

@@ -11,10 +11,11 @@ from tests.tree.trees import NOTHING, PATIENCE_S, Tree, room
 
 def _two(tree: Tree, **root: object) -> Node:
     """jiangsu without room over nanjing with four cores."""
-    found = tree.start("jiangsu", resources=room(0), **root)
-    tree.start("nanjing", parent="jiangsu", resources=room(4))
+    tree.launch("jiangsu", resources=room(0), **root)
+    tree.launch("nanjing", parent="jiangsu", resources=room(4))
+    tree.wait_healthy()
     tree.linked("jiangsu", "nanjing")
-    return found
+    return tree["jiangsu"]
 
 
 def test_ended_ones_are_forgotten_here_and_there(grown: Tree) -> None:
@@ -92,10 +93,12 @@ def _stays_what_it_is(grown: Tree, root: Node, running: Json) -> None:
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_work_of_others_when_an_agent_ends(grown: Tree, wanted: bool) -> None:
-    root = grown.start("jiangsu", resources=room(0))
+    grown.launch("jiangsu", resources=room(0))
     setting = {"stop_workloads_on_exit": wanted}
-    grown.start("nanjing", parent="jiangsu", resources=room(4), agent=setting)
+    grown.launch("nanjing", parent="jiangsu", resources=room(4), agent=setting)
+    grown.wait_healthy()
     grown.linked("jiangsu", "nanjing")
+    root = grown["jiangsu"]
     body = root.submit(process_spec("sleep", "600", requirements={"cpu": 1}))
     assert body["status"] == "running"
     assert grown.agents["nanjing"].terminate() == 0

@@ -17,6 +17,12 @@ from tests.tree.trees import PATIENCE_S, Tree, living, stamping, starts
 ROLES = pytest.mark.parametrize(
     "killed", ["jiangsu", "nanjing", "suqian"], ids=["owner", "in between", "host"]
 )
+BETWEEN_OR_HOST = pytest.mark.parametrize(
+    "killed", ["nanjing", "suqian"], ids=["in between", "host"]
+)
+OWNER_TOO = pytest.mark.parametrize(
+    "owner_too", [False, True], ids=["", "owner restarted meanwhile"]
+)
 
 
 @pytest.fixture
@@ -32,33 +38,47 @@ def _stamped(tree: Tree, stamps: Path, **fields: object) -> Json:
     return body
 
 
+def _cut_off(tree: Tree, stamps: Path, killed: str) -> Json:
+    """A run that its owner cannot reach, because the host or the agent in between was killed."""
+    body = _stamped(tree, stamps)
+    tree.agents[killed].kill()
+    seen = _unreachable(tree, body)
+    assert "suqian cannot be reached" in seen["status_detail"]
+    return body
+
+
 def _back(tree: Tree, name: str) -> None:
     tree.agents[name].restart()
     tree.linked("jiangsu", "nanjing", "suqian", "changzhou")
     tree.linked("suqian", "nanjing")
 
 
-def _wait_cut_off(tree: Tree, body: Json) -> Json:
-    found: Json = tree["jiangsu"].wait(
+def _unreachable(tree: Tree, body: Json) -> Json:
+    return tree["jiangsu"].wait(
         body["id"], lambda it: bool(it["status_reason"] == "node_unreachable")
     )
-    return found
+
+
+def _runs_alone(stamps: Path, running: Json, *earlier: int) -> None:
+    """Nothing else of it is alive, and nothing was started but this and the `earlier` pids."""
+    wait_until(lambda: living(stamps) == [running["pid"]], timeout_s=PATIENCE_S)
+    assert starts(stamps) == [*earlier, running["pid"]]
 
 
 @ROLES
 def test_the_work_of_a_killed_agent_goes_on(tree: Tree, stamps: Path, killed: str) -> None:
-    body = _stamped(tree, stamps)
-    tree.agents[killed].kill()
-    if killed != "jiangsu":
-        seen = _wait_cut_off(tree, body)
-        assert "suqian cannot be reached" in seen["status_detail"]
+    if killed == "jiangsu":
+        body = _stamped(tree, stamps)
+        tree.agents[killed].kill()
+    else:
+        body = _cut_off(tree, stamps, killed)
     assert alive(body["pid"])
     _back(tree, killed)
     after = tree["jiangsu"].wait(
         body["id"], lambda it: it["status"] == "running" and it["status_reason"] is None
     )
     assert (after["pid"], after["attempt"], after["node_id"]) == (body["pid"], 1, "suqian")
-    assert starts(stamps) == living(stamps) == [body["pid"]]
+    _runs_alone(stamps, body)
     assert tree["jiangsu"].stop(body["id"])["status"] == "stopped"
     assert not alive(body["pid"])
 
@@ -76,21 +96,23 @@ def test_an_end_while_an_agent_is_away_is_heard_of(tree: Tree, tmp_path: Path, k
     assert (ended["status_reason"], ended["exit_code"], ended["attempt"]) == ("exit_nonzero", 3, 1)
 
 
-@pytest.mark.parametrize("killed", ["nanjing", "suqian"], ids=["in between", "host"])
-@pytest.mark.parametrize("owner_too", [False, True], ids=["", "owner restarted meanwhile"])
+def _kill_and_restart_the_owner(tree: Tree) -> None:
+    tree.agents["jiangsu"].kill()
+    tree.agents["jiangsu"].restart()
+
+
+@BETWEEN_OR_HOST
+@OWNER_TOO
 def test_a_stop_is_carried_out_when_the_host_is_back(
     tree: Tree, stamps: Path, killed: str, owner_too: bool
 ) -> None:
-    body = _stamped(tree, stamps)
-    tree.agents[killed].kill()
-    _wait_cut_off(tree, body)
+    body = _cut_off(tree, stamps, killed)
     reply = tree["jiangsu"].http.post(f"/api/workloads/{body['id']}/stop")
     assert reply.status_code == 202, reply.text
     assert "suqian" in reply.json()["message"]
     assert reply.json()["workload"]["desired"] == "stopped"
     if owner_too:
-        tree.agents["jiangsu"].kill()
-        tree.agents["jiangsu"].restart()
+        _kill_and_restart_the_owner(tree)
         assert tree["jiangsu"].get(body["id"])["desired"] == "stopped"
     assert alive(body["pid"])
     _back(tree, killed)
@@ -100,19 +122,16 @@ def test_a_stop_is_carried_out_when_the_host_is_back(
     assert starts(stamps) == [body["pid"]]
 
 
-@pytest.mark.parametrize("killed", ["nanjing", "suqian"], ids=["in between", "host"])
-@pytest.mark.parametrize("owner_too", [False, True], ids=["", "owner restarted meanwhile"])
+@BETWEEN_OR_HOST
+@OWNER_TOO
 def test_a_delete_is_carried_out_when_the_host_is_back(
     tree: Tree, stamps: Path, killed: str, owner_too: bool
 ) -> None:
-    body = _stamped(tree, stamps)
-    tree.agents[killed].kill()
-    _wait_cut_off(tree, body)
+    body = _cut_off(tree, stamps, killed)
     reply = tree["jiangsu"].http.delete(f"/api/workloads/{body['id']}")
     assert reply.status_code == 202, reply.text
     if owner_too:
-        tree.agents["jiangsu"].kill()
-        tree.agents["jiangsu"].restart()
+        _kill_and_restart_the_owner(tree)
     _back(tree, killed)
     wait_until(
         lambda: tree["jiangsu"].http.get(f"/api/workloads/{body['id']}").status_code == 404,
@@ -124,17 +143,14 @@ def test_a_delete_is_carried_out_when_the_host_is_back(
 
 
 def test_a_restart_is_carried_out_when_the_host_is_back(tree: Tree, stamps: Path) -> None:
-    body = _stamped(tree, stamps)
-    tree.agents["suqian"].kill()
-    _wait_cut_off(tree, body)
+    body = _cut_off(tree, stamps, "suqian")
     reply = tree["jiangsu"].http.post(f"/api/workloads/{body['id']}/restart?wait=false")
     assert reply.status_code == 200, reply.text
     _back(tree, "suqian")
     again = tree["jiangsu"].wait(
         body["id"], lambda it: it["status"] == "running" and it["attempt"] == 2
     )
-    wait_until(lambda: living(stamps) == [again["pid"]], timeout_s=PATIENCE_S)
-    assert starts(stamps) == [body["pid"], again["pid"]]
+    _runs_alone(stamps, again, body["pid"])
 
 
 def test_the_host_stops_it_while_the_owner_is_away(tree: Tree, stamps: Path) -> None:
@@ -178,11 +194,11 @@ def test_every_acknowledged_submit_runs_once(tree: Tree, tmp_path: Path) -> None
         acknowledged: list[int] = []
 
         def submit(spec: Json = spec, acknowledged: list[int] = acknowledged) -> None:
-            url = f"{tree.agents['jiangsu'].url}/api/workloads?wait=false"
             try:
-                acknowledged.append(httpx.post(url, json=spec, timeout=10).status_code)
+                reply = tree["jiangsu"].http.post("/api/workloads?wait=false", json=spec)
             except httpx.TransportError:
                 return
+            acknowledged.append(reply.status_code)
 
         asking = threading.Thread(target=submit)
         asking.start()
@@ -196,9 +212,7 @@ def test_every_acknowledged_submit_runs_once(tree: Tree, tmp_path: Path) -> None
             assert found == 200, "it was acknowledged"
         again = tree["jiangsu"].http.post("/api/workloads", json=spec)
         assert again.status_code == (200 if found == 200 else 201), again.text
-        running = tree["jiangsu"].wait_status(spec["id"], "running")
-        wait_until(lambda s=stamps, r=running: living(s) == [r["pid"]], timeout_s=PATIENCE_S)  # type: ignore[misc]
-        assert starts(stamps) == [running["pid"]]
+        _runs_alone(stamps, tree["jiangsu"].wait_status(spec["id"], "running"))
         tree["jiangsu"].http.delete(f"/api/workloads/{spec['id']}")
 
 
@@ -214,6 +228,6 @@ def test_hosts_killed_around_an_assignment(tree: Tree, tmp_path: Path) -> None:
         tree.agents["suqian"].kill()
         _back(tree, "suqian")
         running = tree["jiangsu"].wait_status(spec["id"], "running")
-        wait_until(lambda s=stamps, r=running: living(s) == [r["pid"]], timeout_s=PATIENCE_S)  # type: ignore[misc]
-        assert len(starts(stamps)) == running["attempt"] == 1
+        assert running["attempt"] == 1
+        _runs_alone(stamps, running)
         tree["jiangsu"].http.delete(f"/api/workloads/{spec['id']}")

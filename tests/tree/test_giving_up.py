@@ -15,10 +15,11 @@ from tests.tree.trees import Tree, room
 def leaves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
     """jiangsu (2 cores) over nanjing (1, may give up work), suqian (1) and changzhou (4)."""
     with Tree(tmp_path_factory.mktemp("leaves")) as tree:
-        tree.start("jiangsu", resources=room(2))
-        tree.start("nanjing", parent="jiangsu", escalate=True, resources=room(1))
-        tree.start("suqian", parent="jiangsu", resources=room(1))
-        tree.start("changzhou", parent="jiangsu", resources=room(4))
+        tree.launch("jiangsu", resources=room(2))
+        tree.launch("nanjing", parent="jiangsu", escalate=True, resources=room(1))
+        tree.launch("suqian", parent="jiangsu", resources=room(1))
+        tree.launch("changzhou", parent="jiangsu", resources=room(4))
+        tree.wait_healthy()
         tree.linked("jiangsu", "nanjing", "suqian", "changzhou")
         tree.linked("nanjing", "jiangsu", "suqian", "changzhou")
         tree.linked("suqian", "jiangsu")

@@ -23,9 +23,10 @@ HEARTBEAT = 'echo "start $$" >> "$0"; trap \'exit 0\' TERM; while :; do sleep 0.
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
     """jiangsu (no room) over nanjing and suqian; leases last one second."""
     with Tree(tmp_path_factory.mktemp("pair")) as tree:
-        tree.start("jiangsu", resources=room(0), scheduler=LEASE)
+        tree.launch("jiangsu", resources=room(0), scheduler=LEASE)
         for name in ("nanjing", "suqian"):
-            tree.start(name, parent="jiangsu", resources=room(2), scheduler=LEASE)
+            tree.launch(name, parent="jiangsu", resources=room(2), scheduler=LEASE)
+        tree.wait_healthy()
         tree.linked("jiangsu", "nanjing", "suqian")
         yield tree
         tree.shut_down()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -157,9 +158,11 @@ def with_shell(tmp_path: Path, grown: Tree) -> Tree:
     shutil.copy(sample_plugin.__file__, site / "cnet_shell.py")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cnet-shell\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[cnet.executors]\nshell = cnet_shell:make\n")
-    grown.start("jiangsu", resources=room(4))
-    grown.start("nanjing", parent="jiangsu", resources=room(4))
-    grown.start("gaochun", parent="nanjing", resources=room(4), environ={"PYTHONPATH": str(site)})
+    paths = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
+    grown.launch("jiangsu", resources=room(4))
+    grown.launch("nanjing", parent="jiangsu", resources=room(4))
+    grown.launch("gaochun", parent="nanjing", resources=room(4), environ={"PYTHONPATH": paths})
+    grown.wait_healthy()
     grown.linked("jiangsu", "nanjing", "gaochun")
     grown.wait_seen("jiangsu", "gaochun", lambda it: "shell" in it["kinds"])
     return grown
@@ -259,7 +262,7 @@ def test_what_is_planned_is_done(tree: Tree) -> None:
         else:
             for name in CITIES:
                 tree.wait_current(name)
-    assert 10 < waiting < 150
+    assert min(waiting, compared - waiting) > 10, "both kinds of plan are to be compared"
 
 
 def test_why_not_names_every_constraint(tree: Tree) -> None:

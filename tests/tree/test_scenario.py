@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import signal
-import socket
 import threading
 from collections import Counter
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cnet._support.ports import free_ports
 from tests.api import seed_commands as seeds
 from tests.api.curl import replay
 from tests.api.node import Json, refused
@@ -36,12 +36,6 @@ def _install_model(tree: Tree, *names: str, path: str = MODEL) -> str:
     return path
 
 
-def _free_port() -> int:
-    with socket.create_server(("localhost", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def _service(name: str = "yolo", **fields: object) -> Json:
     return {
         "name": name,
@@ -57,7 +51,7 @@ def _service(name: str = "yolo", **fields: object) -> Json:
 def yolo(tree: Tree) -> Json:
     """The scenario's curl, at the root; only the port is another, which another test may hold."""
     _install_model(tree, "nanjing")
-    port = _free_port()
+    (port,) = free_ports(1)
     answer = replay(
         seeds.CLUSTER_YOLO_DEPLOY.strip().replace("9001", str(port)),
         agent=tree.agents["jiangsu"].url,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,10 +53,13 @@ def test_placed_by_room_that_comes_free(tree: Tree, full: dict[str, Json], where
     assert placed["node_id"] == where and alive(placed["pid"])
 
 
-def test_placed_by_an_end_far_away(tree: Tree) -> None:
+def test_placed_by_an_end_far_away(tree: Tree, tmp_path: Path) -> None:
     _fill(tree, "nanjing", "changzhou", "jiangsu")
-    tree["jiangsu"].process("sleep", "1.5", node="suqian", requirements={"cpu": 4})
+    gate = tmp_path / "gate"
+    script = 'while ! [ -e "$0" ]; do sleep 0.02; done'
+    tree["jiangsu"].process("sh", "-c", script, str(gate), node="suqian", requirements={"cpu": 4})
     waiting = _pending(tree)
+    gate.touch()
     placed = tree["jiangsu"].wait_status(waiting["id"], "running")
     assert placed["node_id"] == "suqian"
 

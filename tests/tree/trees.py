@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -11,8 +10,9 @@ from typing import Any, Self
 
 import httpx
 
+from cnet._support.ports import free_ports
 from tests.api.node import Json, Node
-from tests.support.agents import AgentProcess, alive, start_agent, wait_until
+from tests.support.agents import AgentProcess, alive, new_agent, wait_until
 
 GIB = 1024**3
 NOTHING = {"cpu": 0, "gpu": 0, "memory": 0, "storage": 0}
@@ -54,28 +54,56 @@ class Tree:
         **config: Any,
     ) -> Node:
         """Start an agent that dials those named, and wait until it is healthy."""
+        self.launch(
+            name,
+            parent=parent,
+            escalate=escalate,
+            peers=peers,
+            share=share,
+            environ=environ,
+            **config,
+        )
+        self.wait_healthy()
+        return self.nodes[name]
+
+    def launch(
+        self,
+        name: str,
+        *,
+        parent: str | None = None,
+        escalate: bool = False,
+        peers: tuple[str, ...] = (),
+        share: bool = False,
+        environ: Mapping[str, str] | None = None,
+        **config: Any,
+    ) -> None:
+        """Start an agent; several that are launched in a row start at the same time."""
         folder = self._folder / name
         folder.mkdir()
-        config["agent"] = {"node_id": name, **config.get("agent", {})}
+        # The others dial this port again when the agent has been restarted.
+        (port,) = free_ports(1)
+        config["agent"] = {"node_id": name, "port": port, **config.get("agent", {})}
+        config.setdefault("links", {"retry_max_s": 0.3})
         if parent is not None:
             address = self.address(parent)
             config["parent"] = {"enabled": True, "address": address, "escalate": escalate}
         if peers:
             addresses = [self.address(peer) for peer in peers]
             config["peers"] = {"enabled": True, "addresses": addresses, "share": share}
-        agent = start_agent(folder, environ=environ, **config)
-        self.agents[name] = agent
-        # The others dial this port again when the agent has been restarted.
-        agent.config["agent"]["port"] = int(agent.url.rpartition(":")[2])
-        self.nodes[name] = self._stack.enter_context(Node(agent))
-        return self.nodes[name]
+        self.agents[name] = new_agent(folder, environ=environ, **config)
+        self.agents[name].launch()
+
+    def wait_healthy(self) -> None:
+        """Wait for the agents that have been launched."""
+        for name in self.agents.keys() - self.nodes.keys():
+            self.nodes[name] = self._stack.enter_context(Node(self.agents[name].wait_healthy()))
 
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
 
     def address(self, name: str) -> str:
         """`host:port` of an agent."""
-        return self.agents[name].url.removeprefix("http://")
+        return f"127.0.0.1:{self.agents[name].config['agent']['port']}"
 
     # --- what one node knows of another --------------------------------------------------------
 
@@ -203,11 +231,3 @@ def starts(file: Path) -> list[int]:
 def living(file: Path) -> list[int]:
     """Those of the noted runs that are alive."""
     return [pid for pid in starts(file) if alive(pid)]
-
-
-def wait_seconds_of(clock_s: float, condition: Callable[[], bool], what: str) -> None:
-    """A condition must hold at every look during so many seconds."""
-    deadline = time.monotonic() + clock_s
-    while time.monotonic() < deadline:
-        assert condition(), what
-        time.sleep(0.02)

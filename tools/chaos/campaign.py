@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import socket
 import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnet._support.ports import free_ports
 from cnet.supervision.cgroup_setup import base_name
 from tools.chaos import system
 from tools.chaos.agent import AgentUnderTest, UnansweredError
 from tools.chaos.checks import Checker, until
-from tools.chaos.clients import Client, Gate
+from tools.chaos.clients import Client
 from tools.chaos.model import InvariantError, Model
 from tools.chaos.nemesis import Card, Nemesis
+from tools.chaos.threads import Gate
 
 CLIENTS = 3
 CHECK_SHARE = 0.3  # of the kills are followed by a check
 DRAIN_S = 60.0
 EMPTY_WITHIN_S = 30.0
-PORTS = range(10_000, 20_000)
 PROGRAMS = ("sh", "sleep", "flock", "setsid")
 
 
@@ -51,7 +51,7 @@ class Campaign:
         self.agent = AgentUnderTest(folder, plant=plan.plant)
         self.model = Model()
         self._gate = Gate()
-        self._port = _free_port()
+        (self._port,) = free_ports(1)
         self._rng = rng
         self.nemesis = Nemesis(
             self.agent, self.model, self._gate, rng=random.Random(plan.seed + 1), mark=self.mark
@@ -179,16 +179,3 @@ class Campaign:
             for path in (*base.iterdir(), base):
                 if path.is_dir():
                     path.rmdir()
-
-
-def _free_port() -> int:
-    """A port of the range that no outgoing connection takes, free now; other tools take others."""
-    for offset in range(PORTS.stop - PORTS.start):
-        port = PORTS.start + (os.getpid() * 7 + offset) % (PORTS.stop - PORTS.start)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise SystemExit("error: no free port")

@@ -16,9 +16,9 @@ from typing import Any
 from tools.chaos import system
 from tools.chaos.agent import AgentUnderTest
 from tools.chaos.checks import until
-from tools.chaos.clients import Gate
 from tools.chaos.model import InvariantError, Model
 from tools.chaos.system import Process
+from tools.chaos.threads import Gate
 
 _SQUATTER = Path(__file__).with_name("squatter.py")
 GONE_WITHIN_S = 20.0

@@ -15,8 +15,8 @@ from cnet.agent.main import serve
 from cnet.cli import agent as cli_agent
 from cnet.cli.main import main as cnet_main
 from cnet.errors import CnetError
+from cnet.manager.acceptance import Acceptance
 from cnet.manager.journal import Journal, Record
-from cnet.manager.manager import Manager
 from cnet.manager.state import State
 from cnet.manager.workloads import Workload
 from cnet.model.events import AgentEvent
@@ -39,24 +39,24 @@ def no_fsync() -> None:
 def record_after_spawn() -> None:
     """The acceptance is written down only when the command runs already."""
 
-    async def accept(self: Manager, workload: Workload, not_here: CnetError | None) -> None:
-        self._workloads[workload.id] = workload
+    async def accept(self: Acceptance, workload: Workload, not_here: CnetError | None) -> None:
+        self._book.add(workload)
         try:
-            self._place_new(workload, not_here)
+            self._place(workload, not_here)
         except BaseException:
-            del self._workloads[workload.id]
+            self._book.drop(workload)
             workload.refuse()
             raise
         placed = workload.status.holds_room
         if placed:
-            self._drive(workload, recorded=True)
+            self._driving.drive(workload, recorded=True)
             await workload.until(lambda status: status.phase is not Phase.STARTING)
-        await self.journal.accept(Record(workload.id, workload.spec, workload.status))
+        await self._state.journal.accept(Record(workload.id, workload.spec, workload.status))
         workload.accept()
         if not placed:
-            self.coordinator.place(workload)
+            self._coordinator.place(workload)
 
-    _replace(Manager, "_accept", accept)
+    _replace(Acceptance, "_accept", accept)
 
 
 def forgotten_release() -> None:

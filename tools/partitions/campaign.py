@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tools.chaos.agent import UnansweredError
 from tools.chaos.checks import until
-from tools.chaos.clients import Gate
+from tools.chaos.threads import Gate
 from tools.partitions.checks import Checker
 from tools.partitions.clients import Client
 from tools.partitions.evidence import Evidence

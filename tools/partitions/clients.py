@@ -7,29 +7,27 @@ known. What an agent does not answer stays open until the next check.
 from __future__ import annotations
 
 import random
-import threading
 import uuid
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from tools.chaos.agent import UnansweredError
-from tools.chaos.clients import Gate
+from tools.chaos.threads import ClientThread, Gate, is_certain
 from tools.partitions import model
 from tools.partitions.evidence import Evidence
 from tools.partitions.member import Member
 from tools.partitions.model import InvariantError, Model, Subject
 
 MAX_ALIVE = 7  # workloads per thread, ended ones included
-PAUSE_S = (0.02, 0.3)
 CORES = (0.1, 0.25, 0.5, 1.0)
 BYTES = (24 * 1024**2, 32 * 1024**2 + 1, 48 * 1024**2)
 STRATEGIES = (None, None, "best_fit", "least_loaded", "spread")
 
 
-class Client(threading.Thread):
-    """One client. `failure` is what ended it early.
+class Client(ClientThread[Subject]):
+    """A client of all agents; `candidates` says per agent which nodes it may give work to."""
 
-    `candidates` says per agent which nodes it may give work to.
-    """
+    pause_s = (0.02, 0.3)
 
     def __init__(
         self,
@@ -41,32 +39,11 @@ class Client(threading.Thread):
         *,
         rng: random.Random,
     ) -> None:
-        super().__init__(daemon=True)
+        super().__init__(model_, gate, rng)
         self._members = members
         self._candidates = candidates
         self._model = model_
-        self._gate = gate
         self._evidence = evidence
-        self._rng = rng
-        self._mine: list[Subject] = []
-        self._ending = threading.Event()
-        self.failure: InvariantError | None = None
-
-    def run(self) -> None:
-        try:
-            while True:
-                with self._gate.operation() as era:
-                    if era is None:
-                        return
-                    self._step()
-                if self._ending.wait(self._rng.uniform(*PAUSE_S)):
-                    return
-        except InvariantError as violation:
-            self.failure = violation
-
-    def end(self) -> None:
-        """Do not begin another operation."""
-        self._ending.set()
 
     def _step(self) -> None:
         self._mine = [subject for subject in self._mine if subject.wishes != {model.DELETED}]
@@ -119,23 +96,11 @@ class Client(threading.Thread):
             raise InvariantError("identity", f"asked for by id, named {workload_id}", subject.id)
         self._model.acknowledge(subject, "submit", model.RUNNING)
 
-    def stop(self, subject: Subject) -> None:
-        """Stop it; a workload that has ended by itself refuses."""
-        path = f"/api/workloads/{subject.id}/stop?wait=false"
-        self._act(subject, "stop", "POST", path, model.STOPPED)
-
-    def restart(self, subject: Subject) -> None:
-        """Start it again."""
-        path = f"/api/workloads/{subject.id}/restart?wait=false"
-        self._act(subject, "restart", "POST", path, model.RUNNING)
-
-    def delete(self, subject: Subject) -> None:
-        """Delete it."""
-        path = f"/api/workloads/{subject.id}?wait=false"
-        self._act(subject, "delete", "DELETE", path, model.DELETED)
+    def _query(self, subject: Subject, operation: str) -> str:
+        return "?wait=false"
 
     def _act(self, subject: Subject, operation: str, method: str, path: str, wish: str) -> None:
-        certain = subject.acknowledged and not subject.wishes & {model.ABSENT, model.DELETED}
+        certain = is_certain(subject)
         answer = self._ask(subject, operation, method, path, wish)
         if answer is None:
             return
@@ -153,25 +118,13 @@ class Client(threading.Thread):
         elif status != 409 or code != "wrong_state":
             raise _unexpected(subject, operation, status, code)
 
-    def _ask(
-        self,
-        subject: Subject,
-        operation: str,
-        method: str,
-        path: str,
-        wish: str,
-        body: object = None,
-    ) -> tuple[int, str, str] | None:
-        """Status, error code and id; None when unanswered, which is then entered as such."""
-        self._model.begin(subject, operation)
-        try:
-            status, answer = self._members[subject.owner].call(method, path, body)
-        except UnansweredError as error:
-            self._model.leave_open(subject, operation, wish, str(error))
-            return None
-        if status >= 400:
-            self._model.refuse(subject, operation, f"{status} {answer.get('details')}")
-        return status, str(answer.get("error")), str(answer.get("id"))
+    def _send(
+        self, subject: Subject, method: str, path: str, body: object
+    ) -> tuple[int, dict[str, Any]]:
+        return self._members[subject.owner].call(method, path, body)
+
+    def _leave_open(self, subject: Subject, title: str, wish: str, error: UnansweredError) -> None:
+        self._model.leave_open(subject, title, wish, str(error))
 
 
 def _unexpected(subject: Subject, operation: str, status: int, code: str) -> InvariantError:

@@ -15,12 +15,17 @@ from cnet.manager.admission import field_error
 Model = TypeVar("Model", bound=BaseModel)
 
 
+def media_type_of(request: Request) -> str:
+    """What the body is, without parameters; empty when nothing is said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def read_body(request: Request, model: type[Model]) -> Model:
     """The body of a request as a `model`.
 
     Raises MediaTypeError, MalformedError (no JSON) or SpecError (a field is wrong).
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = media_type_of(request)
     if media_type != "application/json":
         given = media_type or "none"
         raise MediaTypeError(f"Content-Type: {given!r} is not taken here; use application/json")
@@ -36,9 +41,17 @@ async def read_body(request: Request, model: type[Model]) -> Model:
         raise field_error(error) from None
 
 
-def described(model: type[BaseModel], **example: Any) -> dict[str, Any]:
-    """The `openapi_extra` of a route whose body `read_body` reads."""
+def described(
+    model: type[BaseModel], *, form: dict[str, Any] | None = None, **example: Any
+) -> dict[str, Any]:
+    """The `openapi_extra` of a route whose body `read_body` reads, or which also takes a form.
+
+    `form` is the schema of that.
+    """
     content: dict[str, Any] = {"schema": schemas.inlined(model)}
     if example:
         content["example"] = example
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+    contents = {"application/json": content}
+    if form is not None:
+        contents["multipart/form-data"] = {"schema": form}
+    return {"requestBody": {"required": True, "content": contents}}

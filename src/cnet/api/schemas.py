@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["pending", "running", "completed", "failed", "stopped"]
+Responses = dict[int | str, dict[str, Any]]
+"""`responses` of a route."""
 
 
 class ErrorBody(BaseModel):
@@ -282,7 +284,7 @@ class HealthBody(BaseModel):
     version: str
 
 
-def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+def errors(*codes: int) -> Responses:
     """The `responses` of a route for the error codes it may answer."""
     return {code: {"model": ErrorBody} for code in (*codes, 401, 403)}
 

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from cnet.cli import tables
 from cnet.cli.exit_codes import ExitCode
-from cnet.cli.local import LocalCluster, Standing, default_folder, read_members
-from cnet.cli.local.members import Member, free_ports
+from cnet.cli.local import LocalCluster, Standing, default_folder, free_ports, read_members
+from cnet.cli.local.members import Member
 from cnet.cli.output import emit, emit_json, note
 from cnet.cli.session import JsonOption, session_of
 from cnet.cli.topology import tree_table

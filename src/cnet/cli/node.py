@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ import yaml
 from cnet.cli import tables, topology
 from cnet.cli.output import emit, emit_json
 from cnet.cli.session import AgentOption, JsonOption, Session, session_of
-from cnet.client import JsonObject
+from cnet.client import AgentClient, JsonObject
 from cnet.errors import CnetError, SpecError
 
 app = typer.Typer(add_completion=False)
@@ -95,8 +96,7 @@ def drain(
 ) -> None:
     """Let a node take no new work; what runs there runs on."""
     session = session_of(ctx, agent=agent, as_json=as_json)
-    with session.connect() as client:
-        _show(session, client.drain(node_id), f"{node_id} takes no new work")
+    _change(session, node_id, AgentClient.drain, f"{node_id} takes no new work")
 
 
 @group.command()
@@ -105,8 +105,7 @@ def undrain(
 ) -> None:
     """Let a node take new work again."""
     session = session_of(ctx, agent=agent, as_json=as_json)
-    with session.connect() as client:
-        _show(session, client.undrain(node_id), f"{node_id} takes new work")
+    _change(session, node_id, AgentClient.undrain, f"{node_id} takes new work")
 
 
 @group.command()
@@ -118,9 +117,7 @@ def forget(
     Only where you are sure: nobody can check that they do not run there still.
     """
     session = session_of(ctx, agent=agent, as_json=as_json)
-    with session.connect() as client:
-        answer = client.forget(node_id)
-    _show(session, answer, str(answer["message"]))
+    _change(session, node_id, AgentClient.forget)
 
 
 @group.command()
@@ -160,6 +157,18 @@ def label_changes(changes: list[str]) -> dict[str, str | None]:
             )
         found[key] = None if removed else value
     return found
+
+
+def _change(
+    session: Session,
+    node_id: str,
+    ask: Callable[[AgentClient, str], JsonObject],
+    sentence: str | None = None,
+) -> None:
+    """Ask for a change of a node and show `sentence`, or what the agent says where it is None."""
+    with session.connect() as client:
+        answer = ask(client, node_id)
+    _show(session, answer, str(answer["message"]) if sentence is None else sentence)
 
 
 def _show(session: Session, answer: JsonObject, sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Spreads what agents know of nodes over their links, and passes messages on hop by hop.
+"""Spreads what agents know of nodes over their links; with it, messages go hop by hop.
 
 Sans-I/O: links report what happens (`link_up`, `receive`, …); frames leave through `transmit`, time
 comes in by `now`. What one link is told:
@@ -17,15 +17,15 @@ empty update that an idle link sends every few seconds, and makes the receiver a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cnet.cluster.forwarding import Forwarding
 from cnet.cluster.frames import MAX_HOPS, Advert, Frame, Post, Resync, Update
 from cnet.errors import MalformedError
 from cnet.model.node import NodeState
-from cnet.model.resources import Resources
-from cnet.register.view import Heard, LinkRole, View
+from cnet.register.view import Description, Heard, LinkRole, View
 
 MAX_ADVERTS = 200
 """in one update; more are continued in the next, so that nothing waits long behind one frame"""
@@ -98,20 +98,20 @@ class Exchange:
         """
         self.node_id = node_id
         self.view = View(node_id, escalate=escalate)
-        self.dropped = 0
-        """messages given up because there was no way on, or a loop"""
+        self._forwarding = Forwarding(
+            self.view, transmit=transmit, deliver=deliver, route_changed=route_changed
+        )
         self._share = share
         self._transmit = transmit
-        self._deliver = deliver
-        self._route_changed = route_changed
         self._dirty = dirty
         self._now = now
         self._links_changed = links_changed
         self._links: dict[str, _Link] = {}
-        self._learned: dict[str, str] = {}
-        """by source of a message: the link it came over last"""
-        self._up: dict[str, int | None] = {}
-        """nodes that have been called reachable, with their incarnation where it is known"""
+
+    @property
+    def dropped(self) -> int:
+        """Messages given up because there was no way on, or a loop."""
+        return self._forwarding.dropped
 
     def links(self) -> dict[str, LinkRole]:
         """The agents that a link is up to, and what they are."""
@@ -134,22 +134,20 @@ class Exchange:
         link = self._links[peer_id] = _Link(peer_id, role, wants_all)
         link.into.ask_at = now + RESYNC_S
         self.view.link_up(peer_id, role)
-        self._learned[peer_id] = peer_id
+        self._forwarding.link_up(peer_id, role)
         self._announce(link)
         self._links_changed()
-        self._settle([peer_id])
+        self._forwarding.settle([peer_id])
 
     def link_down(self, peer_id: str) -> None:
         """A link is lost; harmless when it was not up."""
         if self._links.pop(peer_id, None) is None:
             return
+        learned = self._forwarding.link_down(peer_id)
         self._links_changed()
         concerned = self.view.link_down(peer_id, self._now())
-        learned = [source for source, link in self._learned.items() if link == peer_id]
-        for source in learned:
-            del self._learned[source]
         self._spread(concerned)
-        self._settle(dict.fromkeys([*concerned, *learned]))
+        self._forwarding.settle(dict.fromkeys([*concerned, *learned]))
 
     def receive(self, peer_id: str, frame: Frame) -> None:
         """A frame has come over a link; ignored when that link is not up.
@@ -162,7 +160,7 @@ class Exchange:
         if isinstance(frame, Update):
             self._receive_update(link, frame)
         elif isinstance(frame, Post):
-            self._receive_post(link, frame)
+            self._forwarding.receive(peer_id, frame)
         else:
             link.out.full = True
             self._announce(link)
@@ -188,44 +186,14 @@ class Exchange:
         return self._now() - self.view.updated(node_id)
 
     def register(
-        self,
-        node_type: Literal["child", "peer"],
-        node_id: str,
-        *,
-        capacity: Resources,
-        available: Resources,
-        address: str,
-        labels: Mapping[str, str],
+        self, node_type: Literal["child", "peer"], node_id: str, said: Description
     ) -> None:
         """A node without a link registers. Raises ConflictError, see `View.register_http`."""
-        self.view.register_http(
-            node_type,
-            node_id,
-            capacity=capacity,
-            available=available,
-            address=address,
-            labels=labels,
-            now=self._now(),
-        )
+        self.view.register_http(node_type, node_id, said, now=self._now())
 
-    def heartbeat(
-        self,
-        node_id: str,
-        *,
-        capacity: Resources,
-        available: Resources,
-        address: str,
-        labels: Mapping[str, str],
-    ) -> None:
+    def heartbeat(self, node_id: str, said: Description) -> None:
         """It is still there. Raises NotFoundError, ConflictError, see `View.heartbeat_http`."""
-        self.view.heartbeat_http(
-            node_id,
-            capacity=capacity,
-            available=available,
-            address=address,
-            labels=labels,
-            now=self._now(),
-        )
+        self.view.heartbeat_http(node_id, said, now=self._now())
 
     def unregister(self, node_id: str) -> None:
         """Forget a node that registered over HTTP, or one whose links are all lost.
@@ -234,7 +202,7 @@ class Exchange:
         """
         self.view.unregister(node_id)
         self._spread([node_id])
-        self._settle([node_id])
+        self._forwarding.settle([node_id])
 
     def tick(self) -> None:
         """To be called about once a second: repeats what may have been lost."""
@@ -251,54 +219,11 @@ class Exchange:
 
         One to the own node is delivered before this returns. `body` is any JSON value.
         """
-        if to == self.node_id:
-            self._deliver(to, body)
-            return True
-        hop = next(self._ways(to), None)
-        if hop is None:
-            return False
-        message = Post(to=to, source=self.node_id, path=(self.node_id,), body=body)
-        self._transmit(hop, message)
-        return True
+        return self._forwarding.post(to, body)
 
     def next_hop(self, to: str) -> str | None:
         """The linked agent through which a node is reached from here."""
-        return next(self._hops(to), None)
-
-    def _hops(self, to: str) -> Iterator[str]:
-        for hop in (self.view.route(to), self._learned.get(to)):
-            if hop in self._links:
-                yield hop
-
-    def _ways(self, to: str) -> Iterator[str]:
-        """For a message: what nobody here has heard of, somebody above may have."""
-        yield from self._hops(to)
-        if self.view.get(to) is None:
-            yield from (name for name, link in self._links.items() if link.role == "parent")
-
-    # ── messages ────────────────────────────────────────────────────────────────────────────────
-
-    def _receive_post(self, link: _Link, post: Post) -> None:
-        if not post.path or post.path[-1] != link.peer_id or post.path[0] != post.source:
-            raise MalformedError(
-                f"post: path {list(post.path)} does not lead from {post.source} to {link.peer_id}"
-            )
-        if self.node_id in post.path:
-            self.dropped += 1
-            return
-        self._learned[post.source] = link.peer_id
-        self._settle([post.source])
-        if post.to == self.node_id:
-            self._deliver(post.source, post.body)
-            return
-        hop = next((hop for hop in self._ways(post.to) if hop not in post.path), None)
-        if hop is None or len(post.path) >= MAX_HOPS:
-            self.dropped += 1
-            return
-        onward = Post(
-            to=post.to, source=post.source, path=(*post.path, self.node_id), body=post.body
-        )
-        self._transmit(hop, onward)
+        return self._forwarding.next_hop(to)
 
     # ── what a link tells us ────────────────────────────────────────────────────────────────────
 
@@ -325,7 +250,7 @@ class Exchange:
         gone = list(update.gone)
         for advert in update.adverts:
             node_id = advert.state.node_id
-            if not advert.reachable and self._unlearn(link, node_id):
+            if not advert.reachable and self._forwarding.unlearn(link.peer_id, node_id):
                 changed[node_id] = None
             heard = self._heard(link, advert)
             if heard is None:
@@ -339,18 +264,11 @@ class Exchange:
             gone.extend(sorted(into.untold))
             into.untold, into.synced, into.patience_s = None, True, RESYNC_S
         for node_id in gone:
-            unlearned = self._unlearn(link, node_id)
+            unlearned = self._forwarding.unlearn(link.peer_id, node_id)
             if self.view.withdraw(link.peer_id, node_id, now) or unlearned:
                 changed[node_id] = None
         self._spread(changed)
-        self._settle(changed)
-
-    def _unlearn(self, link: _Link, node_id: str) -> bool:
-        """A link has no way to a node any more: what came from there over it counts no longer."""
-        if node_id == link.peer_id or self._learned.get(node_id) != link.peer_id:
-            return False
-        del self._learned[node_id]
-        return True
+        self._forwarding.settle(changed)
 
     def _heard(self, link: _Link, advert: Advert) -> Heard | None:
         """What an advert tells; None when that is a way through ourselves, or too long.
@@ -476,27 +394,3 @@ class Exchange:
                 gone=tuple(gone) if last else (),
             )
             self._transmit(link.peer_id, update)
-
-    # ── who can be reached ──────────────────────────────────────────────────────────────────────
-
-    def _settle(self, names: Iterable[str]) -> None:
-        """Call out the nodes that messages can, or can no longer, be sent to."""
-        called: list[tuple[str, bool]] = []
-        for node_id in names:
-            if node_id == self.node_id:
-                continue
-            if self.next_hop(node_id) is None:
-                if self._up.pop(node_id, _ABSENT) is not _ABSENT:
-                    called.append((node_id, False))
-                continue
-            known = self.view.get(node_id)
-            incarnation = None if known is None else known.state.incarnation
-            former = self._up.get(node_id, _ABSENT)
-            self._up[node_id] = incarnation
-            if former is _ABSENT or (former is not None and former != incarnation):
-                called.append((node_id, True))
-        for node_id, up in called:
-            self._route_changed(node_id, up)
-
-
-_ABSENT = object()

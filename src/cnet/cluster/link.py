@@ -185,7 +185,7 @@ class Link:
             self.cut(str(error))
         except MalformedError as error:
             self.cut(error.message, code=CloseCode.PROTOCOL_ERROR)
-        except Exception:
+        except Exception:  # an error here costs this link, and no other
             log.exception("link_failed", peer=self.peer_id)
             self.cut("an error of the other agent", code=CloseCode.INTERNAL_ERROR)
 

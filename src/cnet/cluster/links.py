@@ -301,7 +301,7 @@ class Links:
             return
         try:
             self._exchange_port.link_up(link.peer_id, link.role, wants_all=link.other.escalate)
-        except Exception:
+        except Exception:  # an error of the exchange costs this link, and no other
             log.exception("link_failed", peer=link.peer_id)
             link.cut("an error of the other agent", code=CloseCode.INTERNAL_ERROR)
 
@@ -310,7 +310,7 @@ class Links:
             return
         try:
             self._exchange_port.link_down(peer_id)
-        except Exception:
+        except Exception:  # an error of the exchange must not end other links
             log.exception("link_failed", peer=peer_id)
 
     def _note_address(self, other: Hello, host: str, port: int) -> None:
@@ -343,7 +343,7 @@ class Links:
             await anyio.sleep(TICK_S)
             try:
                 self._exchange_port.tick()
-            except Exception:
+            except Exception:  # an error of the exchange must not end the links
                 log.exception("tick_failed")
 
 

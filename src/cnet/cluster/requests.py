@@ -109,8 +109,11 @@ async def serve(stream: Stream, app: ASGIApp, scope: Scope) -> None:
         await app(scope, reply.receive, reply.send)
     except UnreachableError as error:
         stream.reset(error.message)
-    except Exception:
-        if not reply.complete and not stream.is_broken:
+    except Exception as error:
+        if reply.complete or stream.is_broken:
+            # The application has answered (and logged) it itself, or nobody waits for an answer.
+            log.debug("request_failed_late", path=scope["path"], error=repr(error))
+        else:
             log.exception("request_failed", path=scope["path"])
             await reply.fail()
     finally:

@@ -6,12 +6,13 @@ simulator drives the very code that an agent runs.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any, Generic
 
-from cnet.delegation.host import PREEMPTION_WAIT_S, Host
+from cnet.delegation.debits import Debits
+from cnet.delegation.host import Host
 from cnet.delegation.messages import (
     Ack,
     Assign,
@@ -26,6 +27,7 @@ from cnet.delegation.messages import (
     Want,
 )
 from cnet.delegation.owner import Owner
+from cnet.delegation.preempting import Preempting, may_preempt
 from cnet.delegation.world import J, World
 from cnet.model.lifecycle import HOLDS_ROOM, Phase
 from cnet.model.node import KnownNode
@@ -36,24 +38,26 @@ from cnet.scheduler import (
     PendingQueue,
     Plan,
     failures,
+    fits,
     node_to_preempt,
     plan,
+    priority_disturbed,
     shape_of,
-    victims,
 )
 from cnet.scheduler.checks import capacity_suffices, room_suffices
 
 KEPT = "room is being made for a higher priority"
 MOST_EXPLAINED = 64
 """Nodes up to which a waiting job's status says why each one does not do."""
+EXPLAINED_PER_TICK = 2
+"""Waiting jobs whose status is brought up to date, of as many as there are kinds of them."""
 
 
 class Coordinator(Generic[J]):
     """Places the jobs of one agent.
 
     The embedder calls `node_changed`, `route_changed`, `receive` and `tick` with news, `place` and
-    `tell` for users' wishes, and `changed`, `released`, `ended_hosted`, `forgotten` when jobs that
-    run here change.
+    `tell` for users' wishes, and `changed` and `forgotten` when jobs change here.
     """
 
     def __init__(
@@ -70,14 +74,19 @@ class Coordinator(Generic[J]):
         self._strategy: Strategy = strategy
         self.index = NodeIndex()
         self._known: dict[str, KnownNode] = {}
-        self._debits: defaultdict[str, dict[str, _Debit]] = defaultdict(dict)
+        self._debits: defaultdict[str, Debits] = defaultdict(Debits)
         self._queue = PendingQueue()
         self._pass_due = False
+        self._grown: dict[str, None] = {}
+        """nodes that may offer something since the last pass that they did not before"""
+        self._refused_by: defaultdict[str, set[str]] = defaultdict(set)
+        """nodes → jobs that found no room and that the node refuses until it looks different"""
         self._unexplained: dict[str, None] = {}
         """queued since the last pass, so that nobody has been told why they wait"""
-        self._ending: dict[str, bool] = {}  # ids of jobs that end to make room
-        self._claims: dict[str, float] = {}
-        """jobs that others here end for → until when the room they leave is kept for them"""
+        self._outdated = False
+        """something is new since those that wait were told why"""
+        self._to_explain: list[str] = []
+        self._preempting: Preempting[J] = Preempting(world, lambda: self._known.get(node_id))
         self.owner: Owner[J] = Owner(
             world,
             lease_s=lease_s,
@@ -91,27 +100,23 @@ class Coordinator(Generic[J]):
             incarnation=incarnation,
             lease_s=lease_s,
             unfit=self._unfit,
-            room_made=self._make_room_here,
+            room_made=self._preempting.make_room,
         )
 
     # --- news ----------------------------------------------------------------------------------
 
     def node_changed(self, node_id: str, node: KnownNode | None) -> None:
         """The view has something new about a node; None when it is not known any more."""
-        debits = self._debits.get(node_id, {})
         if node is None:
             self._known.pop(node_id, None)
+            self._refused_by.pop(node_id, None)
             self.index.remove(node_id)
-            answered = [job_id for job_id, debit in debits.items() if debit.counted_from]
         else:
             self._known[node_id] = node
-            seen = node.state.version
-            answered = [job_id for job_id, debit in debits.items() if debit.is_counted_in(seen)]
-        for job_id in answered:
-            del debits[job_id]
-        if not debits:
-            self._debits.pop(node_id, None)
+        self._drop_counted(node_id)
         self._reindex(node_id)
+        self._retry_refused(node_id)
+        self._outdated = True
 
     def route_changed(self, node_id: str, *, up: bool) -> None:
         """A node can be reached from now on, or not any more."""
@@ -146,11 +151,10 @@ class Coordinator(Generic[J]):
         """Once in a while, at the least every second."""
         self.owner.tick()
         self.host.tick()
-        settled = [job_id for job_id in self._claims if not self._is_claiming(job_id)]
-        for job_id in settled:
-            del self._claims[job_id]
-        if settled:
+        if self._preempting.expire():
+            self._queue.wake()
             self.look_again()
+        self._explain_anew()
 
     # --- placing -------------------------------------------------------------------------------
 
@@ -189,15 +193,14 @@ class Coordinator(Generic[J]):
 
     def enqueue(self, job: J) -> None:
         """A pending job that found no room waits for the event that makes some."""
-        shape = shape_of(job.spec)
-        if self.owner.excluded(job, self._version_of):
-            shape = (shape, job.id)  # what refused it may take others like it
-        self._queue.add(job.id, job.spec.priority, shape)
+        if job.id in self._queue:
+            self._queue.wake_one(job.id)  # something about it must have changed
+        self._queue.add(job.id, job.spec.priority, shape_of(job.spec))
         self._unexplained[job.id] = None
 
     def place(self, job: J) -> None:
         """Place a pending job now, or queue it. Hosted ones run here or go back to their owner."""
-        preempted = self._ending.pop(job.id, None) is not None
+        preempted = self._preempting.has_ended(job)
         if job.status.owner is not None and preempted:
             self.host.give_back(job, "preempted", "it made room for a higher priority")
         elif job.status.owner is not None:
@@ -208,8 +211,8 @@ class Coordinator(Generic[J]):
 
     def debit(self, job: J, node_id: str) -> None:
         """Count room and labels of a job just given to a node until that node counts it itself."""
-        labels = tuple(f"{key}={value}" for key, value in job.spec.labels.items())
-        self._debits[node_id][job.id] = _Debit(job.wanted, labels)
+        labels = (f"{key}={value}" for key, value in job.spec.labels.items())
+        self._debits[node_id].add(job.id, job.wanted, labels)
         self._reindex(node_id)
 
     def assign(self, job: J, node_id: str) -> dict[str, Any]:
@@ -226,20 +229,84 @@ class Coordinator(Generic[J]):
     def _place_pending(self) -> None:
         self._pass_due = False
         self.host.room_made()
-        for job_id in self._queue.retry():
-            job = self._world.get(job_id)
-            if job is None or job.status.phase != Phase.PENDING or job.status.host is not None:
+        grown = [node for node_id in self._grown if (node := self.index.get(node_id)) is not None]
+        self._grown.clear()
+        if grown:
+            self._queue.wake(lambda job_id: self._may_help(job_id, grown))
+        details: dict[Hashable, str] = {}
+        for job_id in self._queue.retry(self._has_own_reasons):
+            job = self._queued(job_id)
+            if job is None:
                 self._queue.discard(job_id)
                 continue
             node_id = self.choose(job)
-            if node_id is None:
-                self._explain(job)
+            if node_id is None and job.status.reason == "no_capacity":
+                self._preempt_for(job)  # why it waits is told anew by and by
+            elif node_id is None:
+                shape = self._queue.shape(job_id)
+                detail = self._explain(job)
+                if not self._has_own_reasons(job_id):
+                    details[shape] = detail
             elif self._go(job, node_id):
                 self._queue.discard(job_id)
         unexplained, self._unexplained = self._unexplained, {}
         for job_id in unexplained:  # passed over, because another of the same shape found no room
-            job = self._world.get(job_id)
+            job = self._queued(job_id)
             if job is not None and job_id in self._queue and job.status.reason != "no_capacity":
+                self._explain(job, details.get(self._queue.shape(job_id)))
+
+    def _queued(self, job_id: str) -> J | None:
+        job = self._world.get(job_id)
+        waits = job is not None and job.status.phase == Phase.PENDING and job.status.host is None
+        return job if waits else None
+
+    def _may_help(self, job_id: str, nodes: list[KnownNode]) -> bool:
+        """Whether one of the nodes may be one for this job, or another of its shape."""
+        job = self._world.get(job_id)
+        if job is None or job.spec.reservation is not None:
+            return bool(nodes)
+        now, spec, wanted = self._world.now(), job.spec, job.wanted
+        for node in nodes:
+            if wanted.fits(node.state.available):
+                if fits(spec, wanted, node, now):
+                    return True
+            elif may_preempt(spec) and priority_disturbed(spec, wanted, node, now) is not None:
+                return True
+        return False
+
+    def _has_own_reasons(self, job_id: str) -> bool:
+        """After it found no room: whether a node refuses it that may take others of its shape."""
+        job = self._world.get(job_id)
+        if job is None:
+            return False
+        refusals = self.owner.excluded(job, self._version_of)
+        for node_id in refusals:
+            self._refused_by[node_id].add(job_id)
+        nodes = [node for node_id in refusals if (node := self.index.get(node_id)) is not None]
+        return self._may_help(job_id, nodes)
+
+    def _retry_refused(self, node_id: str) -> None:
+        """The node looks different: it may take what it has refused as it was."""
+        for job_id in list(self._refused_by.get(node_id, ())):
+            job = self._queued(job_id)
+            if job is not None and node_id in self.owner.excluded(job, self._version_of):
+                continue
+            self._refused_by[node_id].discard(job_id)
+            if job is not None:
+                self._queue.wake_one(job_id)
+                self.look_again()
+        if not self._refused_by.get(node_id):
+            self._refused_by.pop(node_id, None)
+
+    def _explain_anew(self) -> None:
+        """A few of those that wait are told again why, where something is new."""
+        if not self._to_explain and self._outdated and len(self.index) <= MOST_EXPLAINED:
+            self._outdated = False
+            self._to_explain = self._queue.heads()
+        for _ in range(min(EXPLAINED_PER_TICK, len(self._to_explain))):
+            job_id = self._to_explain.pop()
+            job = self._queued(job_id)
+            if job is not None and job_id in self._queue:
                 self._explain(job)
 
     def _go(self, job: J, node_id: str) -> bool:
@@ -253,77 +320,49 @@ class Coordinator(Generic[J]):
             return True
         return job.status.phase != Phase.PENDING  # it may have failed for good over that
 
-    def _explain(self, job: J) -> None:
-        if len(self.index) <= MOST_EXPLAINED:
-            found = self.plan(job.spec, job)
-            detail, preempt = "; ".join(found.reasons()), found.preempt
+    def _explain(self, job: J, known: str | None = None) -> str:
+        """Say why it waits, and have others end for it where that helps.
+
+        `known`: what another of the same shape was just told.
+        """
+        if known is not None:
+            detail = known
+        elif len(self.index) <= MOST_EXPLAINED:
+            detail = "; ".join(self.plan(job.spec, job).reasons())
         else:
             detail = f"no node has room ({len(self.index)} looked at)"
-            preempt = self._node_to_preempt(job)
-        if preempt is not None and _may_preempt(job.spec):
-            self._preempt_for(job, preempt)
+        if known is None:
+            self._preempt_for(job)
         status = job.status
         if status.phase != Phase.PENDING or status.host is not None:
-            return  # it is on its way after all
+            return detail  # it is on its way after all
         if not job.spec.queue and not status.attempt:
             # It was given to a node that refused it, after the submit had found room there.
             self._queue.discard(job.id)
             self._world.change(job, phase=Phase.FAILED, reason="no_capacity", detail=detail)
         elif (status.reason, status.detail) != ("no_capacity", detail):
             self._world.change(job, reason="no_capacity", detail=detail)
+        return detail
 
-    def _node_to_preempt(self, job: J) -> str | None:
+    def _preempt_for(self, job: J) -> None:
+        """Have others end for it, where there are some whose end helps."""
+        if not may_preempt(job.spec):
+            return
         spec, wanted = self._as_placed(job.spec, job.wanted)
         excluded = self._excluded(job)
-        return node_to_preempt(spec, wanted, self.index, now=self._world.now(), exclude=excluded)
-
-    def _preempt_for(self, job: J, node_id: str) -> None:
+        now = self._world.now()
+        node_id = node_to_preempt(spec, wanted, self.index, now=now, exclude=excluded)
         if node_id == self._node_id:
-            self._make_room_here(job, job.spec)
-        else:
+            self._preempting.make_room(job, job.spec)
+        elif node_id is not None:
             self._queue.discard(job.id)
             self._world.change(job, **self.assign(job, node_id))
             self.owner.assigned(job)
 
-    def _make_room_here(self, job: J, spec: WorkloadSpec) -> bool:
-        own = self._known.get(self._node_id)
-        if own is None or not _may_preempt(spec):
-            return False
-        free = own.state.available
-        for job_id in self._ending:
-            ending = self._world.get(job_id)
-            if ending is not None and ending.status.phase == Phase.STOPPING:
-                free += ending.wanted
-        chosen = victims(job.wanted, free, self._world.preemptible(), spec.priority)
-        for job_id in chosen or ():
-            victim = self._world.get(job_id)
-            if victim is not None:
-                self._ending[job_id] = True
-                self._world.preempt(victim)
-        if chosen is not None:
-            self._claims[job.id] = self._world.now() + PREEMPTION_WAIT_S
-        return chosen is not None
-
-    def _is_claiming(self, job_id: str) -> bool:
-        job = self._world.get(job_id)
-        if job is None or job.status.phase != Phase.PENDING or job.status.host is not None:
-            return False
-        return self._world.now() < self._claims[job_id]
-
-    def _is_kept_from(self, job: J) -> bool:
-        """Whether room that comes free here is for another one: else who made it takes it back."""
-        for job_id in self._claims:
-            claiming = self._world.get(job_id)
-            if claiming is None or claiming.spec.priority <= job.spec.priority:
-                continue
-            if self._is_claiming(job_id):
-                return True
-        return False
-
     def _excluded(self, job: J) -> Mapping[str, str]:
         """Nodes that it cannot go to now, whatever room they show → why."""
         excluded = self.owner.excluded(job, self._version_of)
-        return {**excluded, self._node_id: KEPT} if self._is_kept_from(job) else excluded
+        return {**excluded, self._node_id: KEPT} if self._preempting.is_kept_from(job) else excluded
 
     # --- what the embedder tells of jobs -------------------------------------------------------
 
@@ -352,15 +391,17 @@ class Coordinator(Generic[J]):
 
     def changed(self, job: J) -> None:
         """The status of a job has changed here."""
-        if job.status.is_terminal and job.status.desired != "running":
-            self._ending.pop(job.id, None)
+        if job.status.phase != Phase.PENDING:
+            self._queue.forget(job.id)
+        self._preempting.changed(job)
         if job.status.owner is not None:
             self.host.report(job)
 
     def forgotten(self, job: J) -> None:
         """A job is erased."""
         self._queue.discard(job.id)
-        self._ending.pop(job.id, None)
+        self._queue.forget(job.id)
+        self._preempting.forgotten(job)
         self.owner.forgotten(job)
         self.host.forgotten(job)
 
@@ -378,16 +419,20 @@ class Coordinator(Generic[J]):
 
     def _settled(self, job: J, node_id: str, version: tuple[int, int]) -> None:
         debits = self._debits.get(node_id)
-        debit = debits.get(job.id) if debits else None
-        if debits is None or debit is None:
-            return
-        debit.counted_from = version
-        node = self._known.get(node_id)
-        if node is None or debit.is_counted_in(node.state.version):
-            del debits[job.id]
-            if not debits:
-                del self._debits[node_id]
-            self._reindex(node_id)
+        if debits is not None and job.id in debits:
+            debits.answered(job.id, version)
+            if self._drop_counted(node_id):
+                self._reindex(node_id)
+
+    def _drop_counted(self, node_id: str) -> bool:
+        """What the node's state, as it is known now, counts itself is not counted here as well."""
+        debits = self._debits.get(node_id)
+        if debits is None:
+            return False
+        dropped = debits.seen(self._version_of(node_id))
+        if not debits:
+            del self._debits[node_id]
+        return dropped
 
     def _reindex(self, node_id: str) -> None:
         """Let the scheduler see the node as it is, less what was just promised to others."""
@@ -395,18 +440,11 @@ class Coordinator(Generic[J]):
         if node is None:
             return
         before = self.index.get(node_id)
-        debits = self._debits.get(node_id)
-        if debits:
-            owed = Resources()
-            labels = Counter(node.state.workload_labels)
-            for debit in debits.values():
-                owed += debit.room
-                labels.update(debit.labels)
-            available = node.state.available.minus_floor(owed)
-            state = replace(node.state, available=available, workload_labels=labels)
-            node = replace(node, state=state)
+        if (debits := self._debits.get(node_id)) is not None:
+            node = replace(node, state=debits.taken_from(node.state))
         self.index.put(node)
         if before is None or _may_have_more(before, node):
+            self._grown[node_id] = None
             self.look_again()
 
     def _version_of(self, node_id: str) -> tuple[int, int] | None:
@@ -429,7 +467,7 @@ class Coordinator(Generic[J]):
             return None
         found = failures(job.spec, job.wanted, own, self._world.now())
         reasons = [why for check, why in found if check not in {room_suffices, capacity_suffices}]
-        if self._is_kept_from(job):
+        if self._preempting.is_kept_from(job):
             reasons.append(KEPT)
         return ", ".join(reasons) or None
 
@@ -437,26 +475,6 @@ class Coordinator(Generic[J]):
     def known(self) -> Mapping[str, KnownNode]:
         """Every node of the view."""
         return self._known
-
-
-@dataclass(slots=True)
-class _Debit:
-    """What a node was just asked for."""
-
-    room: Resources
-    labels: tuple[str, ...]
-    """each `key=value`"""
-    counted_from: tuple[int, int] | None = None
-    """version of the node's state from which on the node itself counts it; None: not answered"""
-
-    def is_counted_in(self, version: tuple[int, int]) -> bool:
-        return self.counted_from is not None and version >= self.counted_from
-
-
-def _may_preempt(spec: WorkloadSpec) -> bool:
-    """Not where those that end might be the very company it asks for."""
-    company = any(term.required and term.workload_labels for term in spec.affinity)
-    return spec.priority > 0 and not company
 
 
 def _may_have_more(before: KnownNode, after: KnownNode) -> bool:
@@ -471,4 +489,5 @@ def _may_have_more(before: KnownNode, after: KnownNode) -> bool:
         or old.kinds != new.kinds
         or old.incarnation != new.incarnation
         or old.workload_labels != new.workload_labels
+        or old.preemptible != new.preemptible
     )

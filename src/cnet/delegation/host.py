@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Generic
 
 from cnet.delegation.messages import (
     Ack,
@@ -19,15 +19,14 @@ from cnet.delegation.messages import (
     Want,
 )
 from cnet.delegation.owner import FIRST_RETRY_S, LAST_RETRY_S
+from cnet.delegation.preempting import PREEMPTION_WAIT_S
 from cnet.delegation.state import encode
-from cnet.delegation.world import J, World
+from cnet.delegation.world import J, World, is_leased
 from cnet.model.lifecycle import Phase
 from cnet.model.workload import WorkloadSpec
 
 REFUSALS_KEPT_S = 600.0
 """A message cannot be under way for longer: links that are silent for seconds are closed."""
-PREEMPTION_WAIT_S = 60.0
-"""How long a job waits for the ends of those that make room for it."""
 RENEWALS_PER_LEASE = 3
 AUDIT_S = 180.0
 """How often an owner is asked whether it still wants all that is kept here for it."""
@@ -408,8 +407,3 @@ class Host(Generic[J]):
             node_version=self._world.node_version() if until is None else until,
         )
         self._world.send(owner, refusal)
-
-
-def is_leased(job: Any) -> bool:
-    """Whether its owner may start it elsewhere when this node is lost."""
-    return bool(job.spec.on_node_loss == "reschedule")

@@ -21,7 +21,7 @@ from cnet.delegation.messages import (
     Want,
 )
 from cnet.delegation.state import decode
-from cnet.delegation.world import J, World
+from cnet.delegation.world import J, World, is_leased
 from cnet.model.lifecycle import Phase
 
 FIRST_RETRY_S = 2.0
@@ -165,7 +165,7 @@ class Owner(Generic[J]):
         self._by_host[str(status.host)].add(job.id)
         if status.is_terminal and status.desired != "deleted" and not status.generation:
             return
-        if _is_leased(job):
+        if is_leased(job):
             # What the last incarnation granted is not known any more: the most it can have been.
             self._bound[job.id] = self._world.now() + self._held_for(job)
         self._open[job.id] = self._entry(job, sent=True)
@@ -178,7 +178,7 @@ class Owner(Generic[J]):
     def _follow(self, job: J) -> None:
         now = self._world.now()
         self._by_host[str(job.status.host)].add(job.id)
-        if _is_leased(job):
+        if is_leased(job):
             self._bound[job.id] = now  # nothing was granted for this assignment
 
     def _unfollow(self, job: J) -> None:
@@ -262,7 +262,7 @@ class Owner(Generic[J]):
         granted: list[tuple[str, int]] = []
         for job_id, k in message.held:
             job = self._mine(source, job_id, k)
-            if job is not None and _is_leased(job):
+            if job is not None and is_leased(job):
                 self._bound[job_id] = self._world.now() + self._held_for(job)
                 granted.append((job_id, k))
         if granted:
@@ -391,14 +391,6 @@ class Owner(Generic[J]):
 
     def _held_for(self, job: J) -> float:
         return (self._lease_s + job.spec.stop_grace_s) * (1 + CLOCK_DRIFT) + LEASE_MARGIN_S
-
-    def at(self, node_id: str) -> Mapping[str, object]:
-        """Ids of the jobs given to a node."""
-        return dict.fromkeys(self._by_host.get(node_id, ()))
-
-
-def _is_leased(job: Any) -> bool:
-    return bool(job.spec.on_node_loss == "reschedule")
 
 
 def _ignore(_sent: bool) -> None:

@@ -110,3 +110,8 @@ class World(Protocol[J]):
     def preempt(self, job: J) -> None:
         """End a job that runs here so that it is queued again."""
         ...
+
+
+def is_leased(job: Job) -> bool:
+    """Whether its owner may start it elsewhere when its node is lost."""
+    return job.spec.on_node_loss == "reschedule"

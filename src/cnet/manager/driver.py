@@ -271,7 +271,7 @@ class Driver:
         self._state.post(
             workload, Event.BACKOFF_OVER, attempt=attempt + 1, reason="starting", **changes
         )
-        # On the disk before it is started: see `Manager._drive_to_end`.
+        # On the disk before it is started: see `Driving._drive_to_end`.
         journal = self._state.journal
         await until_written(lambda: journal.update(workload.id, workload.status))
         return True

@@ -41,7 +41,10 @@ class OwnNode:
         status = workload.status
         held = before is not None and before.holds_room
         if held != status.holds_room:
-            self._count_room(workload, status.holds_room)
+            self._count_labels(workload, status.holds_room)
+        offered = before is not None and before.may_be_preempted
+        if workload.spec.preemptible and offered != status.may_be_preempted:
+            self._count_preemptible(workload, status.may_be_preempted)
         served = before is not None and _serves(before)
         if served != _serves(status):
             self._count_service(workload, _serves(status))
@@ -49,21 +52,24 @@ class OwnNode:
     def discount(self, workload: Workload) -> None:
         """Take back what was counted of a workload that is dropped before it was accepted."""
         if workload.status.holds_room:
-            self._count_room(workload, holds=False)
+            self._count_labels(workload, holds=False)
+        if workload.spec.preemptible and workload.status.may_be_preempted:
+            self._count_preemptible(workload, runs=False)
 
-    def _count_room(self, workload: Workload, holds: bool) -> None:
-        spec = workload.spec
-        for key, value in spec.labels.items():
+    def _count_labels(self, workload: Workload, holds: bool) -> None:
+        for key, value in workload.spec.labels.items():
             pair = f"{key}={value}"
             self._labels[pair] += 1 if holds else -1
             if not self._labels[pair]:
                 del self._labels[pair]
-        if spec.preemptible:
-            room = self._preemptible[spec.priority]
-            room = room + workload.wanted if holds else room - workload.wanted
-            self._preemptible[spec.priority] = room
-            if room == Resources():
-                del self._preemptible[spec.priority]
+
+    def _count_preemptible(self, workload: Workload, runs: bool) -> None:
+        priority = workload.spec.priority
+        room = self._preemptible[priority]
+        room = room + workload.wanted if runs else room - workload.wanted
+        self._preemptible[priority] = room
+        if room == Resources():
+            del self._preemptible[priority]
 
     def _count_service(self, workload: Workload, serves: bool) -> None:
         replicas = self._services[workload.spec.name]

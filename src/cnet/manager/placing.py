@@ -124,10 +124,7 @@ class Placing:
         return [
             (each.id, each.spec.priority, each.wanted, each.status.started_at or 0.0)
             for each in self.jobs()
-            if each.spec.preemptible
-            # One that waits for its next run would be stopped for good, not queued again.
-            and each.status.phase in {Phase.STARTING, Phase.RUNNING}
-            and each.status.host is None
+            if each.spec.preemptible and each.status.may_be_preempted
         ]
 
     def node_version(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from cnet._support import clock
 from cnet.executors.base import LeavesResult
+from cnet.manager.forgetting import Forgetting
 from cnet.manager.state import State
 from cnet.manager.workloads import Workload
 from cnet.model.lifecycle import Event
@@ -19,16 +20,26 @@ def enter_done(workload: Workload, result: Mapping[str, Any]) -> None:
     workload.step(Event.EXITED_WELL, reason=None, ended_at=now, result=dict(result))
 
 
-async def discard_result(workload: Workload, state: State) -> None:
-    """Delete what an ended workload has left; durable on return. Raises StorageFullError.
+class Results:
+    """Deletes what ended workloads have left."""
 
-    The wish is in the journal by now: cut off in here, the agent comes back to it.
-    """
-    if isinstance(workload.executor, LeavesResult):
-        await workload.executor.discard(workload.id)
-    await state.commit(
-        workload,
-        result={},
-        reason="result_deleted",
-        detail="it was stopped after its end: what it had left is deleted",
-    )
+    def __init__(self, state: State, forgetting: Forgetting) -> None:
+        self._state = state
+        self._forgetting = forgetting
+
+    async def discard(self, workload: Workload) -> None:
+        """Durable on return, harmless when there is nothing. Raises StorageFullError.
+
+        The wish is in the journal by now: cut off in here, the agent comes back to it.
+        """
+        if not (workload.status.is_terminal and workload.status.result):
+            return
+        if isinstance(workload.executor, LeavesResult):
+            await workload.executor.discard(workload.id)
+        await self._state.commit(
+            workload,
+            result={},
+            reason="result_deleted",
+            detail="it was stopped after its end: what it had left is deleted",
+        )
+        self._forgetting.note_end(workload)

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from cnet._support import clock
-from cnet.errors import ConflictError
+from cnet.errors import ConflictError, TransitionError
 from cnet.executors.base import Executor, Run, Task
 from cnet.model.lifecycle import Effect, Event, step
 from cnet.model.workload import RestartPolicy, WorkloadSpec, WorkloadStatus
@@ -63,6 +63,19 @@ class Workload:
             await self._settled.wait()
         if not self.accepted:
             raise ConflictError(f"id: the first submit of {self.id} was refused; ask again")
+
+    def require_staying(self) -> None:
+        """Raises TransitionError once it is on its way out: its record and its files are going."""
+        if self.status.desired == "deleted" or self.being_forgotten:
+            raise TransitionError(f"workload {self.id} is being deleted")
+
+    def require_executor(self) -> None:
+        """Raises ConflictError where none is installed here."""
+        if self.executor is None:
+            raise ConflictError(
+                f"type: no executor for {self.spec.type!r} with this config is installed here; "
+                "install the plug-in that ran it"
+            )
 
     def task(self, node_id: str, *, lease_until: float | None = None) -> Task:
         """The present attempt, for the executor."""

@@ -74,6 +74,8 @@ TRANSITIONS: Mapping[tuple[Phase, Event], tuple[Phase, tuple[Effect, ...]]] = {
 
 TERMINAL = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.STOPPED})
 HOLDS_ROOM = frozenset({Phase.STARTING, Phase.RUNNING, Phase.BACKOFF, Phase.STOPPING})
+PREEMPTIBLE = frozenset({Phase.STARTING, Phase.RUNNING})
+"""Where an asked-for end leads back to the queue; out of a backoff it leads to `stopped`."""
 
 _WIRE = {
     Phase.STARTING: "pending",

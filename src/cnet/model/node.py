@@ -37,7 +37,7 @@ class NodeState:
     workload_labels: Mapping[str, int] = field(default_factory=dict)
     """`key=value` → number of workloads that hold room here and carry it"""
     preemptible: tuple[tuple[int, Resources], ...] = ()
-    """(priority, room that preemptible workloads of this priority hold), lowest first"""
+    """(priority, room of the preemptible workloads of this priority that run), lowest first"""
     services: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """name of a service → ids of the workloads that are ready to serve it here"""
 

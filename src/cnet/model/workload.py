@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cnet.model.lifecycle import HOLDS_ROOM, TERMINAL, Phase
+from cnet.model.lifecycle import HOLDS_ROOM, PREEMPTIBLE, TERMINAL, Phase
 from cnet.model.resources import Resources, millicores
 
 MAX_BYTES = 2**62
@@ -210,6 +210,11 @@ class WorkloadStatus:
     def holds_room(self) -> bool:
         """Whether this node's ledger has an allocation for it."""
         return self.host is None and self.phase in HOLDS_ROOM
+
+    @property
+    def may_be_preempted(self) -> bool:
+        """Whether it can be ended here for another one and be queued again."""
+        return self.host is None and self.phase in PREEMPTIBLE
 
 
 def status_from_dict(data: dict[str, Any]) -> WorkloadStatus:

@@ -39,6 +39,17 @@ class Heard:
     """the link broke after it had said so"""
 
 
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a node without a link says of itself."""
+
+    capacity: Resources
+    available: Resources
+    address: str = ""
+    """where it may be called, empty when it does not say"""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class _Node:
     state: NodeState
@@ -173,15 +184,7 @@ class View:
         return True
 
     def register_http(
-        self,
-        node_type: Literal["child", "peer"],
-        node_id: str,
-        *,
-        capacity: Resources,
-        available: Resources,
-        address: str,
-        labels: Mapping[str, str],
-        now: float,
+        self, node_type: Literal["child", "peer"], node_id: str, said: Description, *, now: float
     ) -> None:
         """A node without a link says that it is there, or again how it is.
 
@@ -201,10 +204,10 @@ class View:
             node_id=node_id,
             incarnation=0,
             seq=0 if node is None else node.state.seq + 1,
-            capacity=capacity,
-            available=available,
-            address=address,
-            labels=dict(labels),
+            capacity=said.capacity,
+            available=said.available,
+            address=said.address,
+            labels=dict(said.labels),
             parent_id=self.node_id if node_type == "child" else None,
         )
         if node is None:
@@ -213,16 +216,7 @@ class View:
         node.state, node.updated, node.registered = state, now, node_type
         self._judge(node, now)
 
-    def heartbeat_http(
-        self,
-        node_id: str,
-        *,
-        capacity: Resources,
-        available: Resources,
-        address: str,
-        labels: Mapping[str, str],
-        now: float,
-    ) -> None:
+    def heartbeat_http(self, node_id: str, said: Description, *, now: float) -> None:
         """A registered node is still there, and like this. An empty address leaves the former one.
 
         Raises NotFoundError when it has not registered, ConflictError as `register_http`.
@@ -230,15 +224,8 @@ class View:
         node = self._nodes.get(node_id)
         if node is None:
             raise NotFoundError(f"node {node_id} has not registered here")
-        self.register_http(
-            node.registered or "child",
-            node_id,
-            capacity=capacity,
-            available=available,
-            address=address or node.state.address,
-            labels=labels,
-            now=now,
-        )
+        said = replace(said, address=said.address or node.state.address)
+        self.register_http(node.registered or "child", node_id, said, now=now)
 
     def unregister(self, node_id: str) -> None:
         """Forget a node that registered over HTTP, or one whose links are all lost.

@@ -3,7 +3,7 @@
 from cnet.scheduler.checks import CHECKS, LASTING, Check, failures, fits
 from cnet.scheduler.index import NodeIndex
 from cnet.scheduler.planning import Plan, plan
-from cnet.scheduler.preemption import Running, node_to_preempt, victims
+from cnet.scheduler.preemption import Running, node_to_preempt, priority_disturbed, victims
 from cnet.scheduler.queue import PendingQueue, shape_of
 from cnet.scheduler.scorers import RULES, Ranking, Rule
 
@@ -22,6 +22,7 @@ __all__ = [
     "fits",
     "node_to_preempt",
     "plan",
+    "priority_disturbed",
     "shape_of",
     "victims",
 ]

@@ -31,10 +31,10 @@ def node_to_preempt(
     nearness = Ranking("default")
     found = []
     for node in index.with_preemptible():
-        if node.node_id in exclude or node.state.preemptible[0][0] >= spec.priority:
+        if node.node_id in exclude:
             continue
-        priority = _priority_disturbed(spec.priority, wanted, node)
-        if priority is None or not _only_room_is_short(spec, wanted, node, now):
+        priority = priority_disturbed(spec, wanted, node, now)
+        if priority is None:
             continue
         lacking = wanted.minus_floor(node.state.available)
         taken = share(lacking, size_class(node.state.capacity))
@@ -42,15 +42,20 @@ def node_to_preempt(
     return min(found)[-1][-1] if found else None
 
 
-def _priority_disturbed(below: int, wanted: Resources, node: KnownNode) -> int | None:
-    """The lowest priority up to which all that may be ended must end for `wanted` to fit."""
+def priority_disturbed(
+    spec: WorkloadSpec, wanted: Resources, node: KnownNode, now: float
+) -> int | None:
+    """The lowest priority up to which all that may be ended must end for `wanted` to fit.
+
+    None where that is no use: too little may be ended, or not only room is short.
+    """
     room = node.state.available
     for priority, held in node.state.preemptible:
-        if priority >= below:
+        if priority >= spec.priority:
             return None
         room += held
         if wanted.fits(room):
-            return priority
+            return priority if _only_room_is_short(spec, wanted, node, now) else None
     return None
 
 

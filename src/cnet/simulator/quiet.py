@@ -3,15 +3,17 @@ what is the case, and nobody waits for something that could be had."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 
 from cnet.delegation.state import MIRRORED
 from cnet.model.lifecycle import TERMINAL, Phase
 from cnet.model.node import KnownNode
+from cnet.model.resources import Resources
 from cnet.register.view import LinkRole
 from cnet.scheduler import fits
-from cnet.simulator.agent import Agent, Job
+from cnet.simulator.agent import Agent
+from cnet.simulator.job import Job
 from cnet.simulator.machine import Machine
 from cnet.simulator.network import Network
 from cnet.simulator.witness import Witness
@@ -134,6 +136,12 @@ class Quiet:
         holders = [job for job in agent.jobs() if job.status.holds_room]
         if len(holders) != len(agent.ledger):
             yield f"{agent.node_id}: {len(holders)} hold room, the ledger has {len(agent.ledger)}"
+        offered: defaultdict[int, Resources] = defaultdict(Resources)
+        for _, priority, room, _ in agent.preemptible():
+            offered[priority] += room
+        told = agent.coordinator.known[agent.node_id].state.preemptible
+        if told != tuple(sorted(offered.items())):
+            yield f"{agent.node_id} offers {told} for preemption, and would end {dict(offered)}"
 
     # --- workloads -----------------------------------------------------------------------------
 

@@ -190,7 +190,8 @@ class Users:
         chance = timeline.chance
         machine = self._machines[0] if chance.random() < 0.3 else chance.choice(self._machines)
         spec = draw_spec(timeline, self._machines, brief=self._brief)
-        job_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))[:8]
+        # 48 bits, to be read more easily: with 32 two of a hundred thousand clash.
+        job_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))[:13]
         if machine.agent is not None:
             self._given.append((machine, job_id))
             machine.agent.handle(machine.agent.submit, job_id, spec)

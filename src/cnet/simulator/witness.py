@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cnet.model.workload import WorkloadSpec, WorkloadStatus
+from cnet.register import Ledger
 from cnet.simulator.timeline import Timeline
 
 if TYPE_CHECKING:
-    from cnet.simulator.agent import Agent, Job
+    from cnet.simulator.job import Job
     from cnet.simulator.machine import Machine, Run
 
 
@@ -94,12 +95,12 @@ class Witness:
 
     # --- books ---------------------------------------------------------------------------------
 
-    def books(self, agent: Agent, job: Job) -> None:
+    def books(self, node_id: str, ledger: Ledger, job: Job) -> None:
         """A status has changed: the ledger must have changed with it."""
-        if job.status.holds_room != (agent.ledger.allocation(job.id) is not None):
+        if job.status.holds_room != (ledger.allocation(job.id) is not None):
             raise self.fail(
-                f"{agent.node_id}: {job.id} is {job.status.phase}, its room in the ledger is "
-                f"{agent.ledger.allocation(job.id)}"
+                f"{node_id}: {job.id} is {job.status.phase}, its room in the ledger is "
+                f"{ledger.allocation(job.id)}"
             )
 
     def taken_back(self, owner: str, job_id: str, host: str) -> None:

@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 EXIT_NOT_STARTED = 127
-# What Python changed for itself and every program expects at its default.
-RESTORED_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD)
+# What Python changed for itself, or whoever started the agent before it (`nohup`, a shell's `&`),
+# and every program expects at its default.
+RESTORED_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGCHLD,
+    *(number for number in signal.valid_signals() if signal.getsignal(number) == signal.SIG_IGN),
+)
 
 
 def become(

@@ -115,6 +115,22 @@ def test_init_says_where_the_token_is_but_not_what(
     assert shown["token"] == (tmp_path / "cnet" / "token").read_text().strip()
 
 
+def test_init_shows_a_token_that_exists_and_keeps_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init"]) == 0
+    file = tmp_path / "cnet" / "token"
+    token = file.read_text().strip()
+    capsys.readouterr()
+    assert main(["init", "--show"]) == 0
+    sentence, shown = capsys.readouterr().out.splitlines()
+    assert sentence.startswith(f"token is in {file} ")
+    assert shown == token
+    assert main(["init", "--show", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"token_file": str(file), "token": token}
+    assert file.read_text().strip() == token
+
+
 def test_exposed_token_is_code_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init"]) == 0
     (tmp_path / "cnet" / "token").chmod(0o644)

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from cnet.cli.local.members import Member, expected_views, free_ports, read_members
+from cnet.cli.local import free_ports
+from cnet.cli.local.members import Member, expected_views, read_members
 from cnet.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[3] / "configs"

@@ -7,7 +7,9 @@ import pytest
 from cnet.cluster.exchange import MAX_ADVERTS
 from cnet.cluster.frames import Advert, Post, Resync, Update, decode, encode
 from cnet.errors import ConflictError, MalformedError, NotFoundError
-from tests.unit.cluster.network import ROOM, Edge, Network, state
+from cnet.register.view import Description
+from tests.support.nodes import ROOM, state
+from tests.unit.cluster.network import Edge, Network
 
 CITIES = [
     Edge("nanjing", "jiangsu"),
@@ -400,9 +402,9 @@ def test_frames_are_json_and_anything_else_is_malformed() -> None:
 def test_unlinked_nodes_stay_with_whom_they_registered() -> None:
     network = linked(CHAIN)
     c = network.exchange("c")
-    c.register("child", "old", capacity=ROOM, available=ROOM, address="", labels={})
+    c.register("child", "old", Description(ROOM, ROOM))
     network.now += 80.0
-    c.heartbeat("old", capacity=ROOM, available=ROOM, address="", labels={})
+    c.heartbeat("old", Description(ROOM, ROOM))
     network.now += 80.0
     assert c.age("old") == 80.0
     network.heal()

@@ -10,24 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnet.errors import ConflictError, NotFoundError
-from cnet.model.node import NodeState
-from cnet.model.resources import Resources
-from cnet.register.view import HTTP_SILENCE_S, MAX_REGISTERED, Heard, LinkRole, View
-
-ROOM = Resources(cpu=4_000, memory=2**33)
-
-
-def state(
-    node_id: str, seq: int = 1, *, incarnation: int = 1, parent: str | None = None
-) -> NodeState:
-    return NodeState(
-        node_id=node_id,
-        incarnation=incarnation,
-        seq=seq,
-        capacity=ROOM,
-        available=ROOM,
-        parent_id=parent,
-    )
+from cnet.register.view import HTTP_SILENCE_S, MAX_REGISTERED, Description, Heard, LinkRole, View
+from tests.support.nodes import ROOM, state
 
 
 def way(*path: str, below: bool = False, reachable: bool = True) -> Heard:
@@ -159,15 +143,8 @@ def test_registered_over_http() -> None:
     view = view_of(("a", "child"))
 
     def register(node_id: str, now: float) -> None:
-        view.register_http(
-            "peer",
-            node_id,
-            capacity=ROOM,
-            available=ROOM,
-            address="h:1",
-            now=now,
-            labels={"a": "b"},
-        )
+        said = Description(ROOM, ROOM, address="h:1", labels={"a": "b"})
+        view.register_http("peer", node_id, said, now=now)
 
     register("old", 0.0)
     node = view.get("old")
@@ -186,9 +163,7 @@ def test_registered_over_http() -> None:
     assert node is not None
     assert (node.status, node.since) == ("unreachable", HTTP_SILENCE_S + 1)
     less = replace(ROOM, cpu=1)
-    view.heartbeat_http(
-        "old", capacity=ROOM, available=less, address="", labels={"a": "b"}, now=200.0
-    )
+    view.heartbeat_http("old", Description(ROOM, less, labels={"a": "b"}), now=200.0)
     node = view.get("old")
     assert node is not None
     assert (node.status, node.state.available, node.state.address) == ("active", less, "h:1")
@@ -197,11 +172,11 @@ def test_registered_over_http() -> None:
         with pytest.raises(ConflictError, match=taken):
             register(taken, 1.0)
         with pytest.raises(ConflictError):
-            view.heartbeat_http(taken, capacity=ROOM, available=ROOM, address="", labels={}, now=1)
+            view.heartbeat_http(taken, Description(ROOM, ROOM), now=1)
         with pytest.raises(ConflictError, match=taken):
             view.unregister(taken)
     with pytest.raises(NotFoundError, match="stranger"):
-        view.heartbeat_http("stranger", capacity=ROOM, available=ROOM, address="", labels={}, now=1)
+        view.heartbeat_http("stranger", Description(ROOM, ROOM), now=1)
     view.unregister("old")
     with pytest.raises(NotFoundError, match="old"):
         view.unregister("old")
@@ -214,19 +189,15 @@ def test_only_so_many_can_register() -> None:
             pytest.raises(ConflictError, match="at most") if number == MAX_REGISTERED else None
         )
         with refusal or nullcontext():
-            view.register_http(
-                "child", f"n{number}", capacity=ROOM, available=ROOM, address="", labels={}, now=0
-            )
+            view.register_http("child", f"n{number}", Description(ROOM, ROOM), now=0)
     view.unregister("n0")
-    view.register_http(
-        "child", "another", capacity=ROOM, available=ROOM, address="", labels={}, now=0
-    )
+    view.register_http("child", "another", Description(ROOM, ROOM), now=0)
 
 
 def test_relations_are_those_of_links_and_registrations() -> None:
     view = view_of(("kid", "child"), ("top", "parent"))
     view.learn("kid", state("n"), way("kid", "n", below=True), 0.0)
-    view.register_http("peer", "old", capacity=ROOM, available=ROOM, address="", labels={}, now=0)
+    view.register_http("peer", "old", Description(ROOM, ROOM), now=0)
     view.link_down("top", 1.0)
     found = {node.node_id: view.relation(node.node_id) for node in view.nodes()}
     assert found == {"me": None, "kid": "child", "top": "parent", "n": None, "old": "peer"}
@@ -235,7 +206,7 @@ def test_relations_are_those_of_links_and_registrations() -> None:
 
 def test_a_link_takes_over_a_registered_name() -> None:
     view = view_of(("a", "child"))
-    view.register_http("child", "n", capacity=ROOM, available=ROOM, address="", labels={}, now=0)
+    view.register_http("child", "n", Description(ROOM, ROOM), now=0)
     view.learn("a", state("n"), way("a", "n", below=True), 1.0)
     node = view.get("n")
     assert node is not None and node.linked and node.candidate

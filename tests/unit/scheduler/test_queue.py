@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -12,7 +14,8 @@ from tests.unit.scheduler.nodes import spec
 
 
 def tried(queue: PendingQueue, fits: set[str]) -> list[str]:
-    """One pass in which the named ones find room."""
+    """One pass over all, in which the named ones find room."""
+    queue.wake()
     order = []
     for name in queue.retry():
         order.append(name)
@@ -50,14 +53,18 @@ def test_a_shape_that_failed_is_passed_over_at_lower_priorities() -> None:
 
 def test_who_comes_back_keeps_its_place() -> None:
     queue = PendingQueue()
-    arrival = queue.add("a", 0, "x")
+    queue.add("a", 0, "x")
     queue.add("b", 0, "x")
-    assert queue.add("a", 0, "x") == arrival
+    queue.add("a", 0, "x")
     queue.discard("a")
     queue.discard("a")
-    assert queue.add("a", 0, "x", arrival=arrival) == arrival
+    queue.add("a", 0, "x")
     assert list(queue) == ["a", "b"]
-    assert tried(queue, {"a", "b"}) == ["a", "b"]
+    queue.discard("a")
+    queue.forget("a")
+    queue.add("a", 0, "x")
+    assert list(queue) == ["b", "a"]
+    assert tried(queue, {"a", "b"}) == ["b", "a"]
     assert not len(queue)
 
 
@@ -118,18 +125,25 @@ class Comings(RuleBasedStateMachine):
         super().__init__()
         self.queue = PendingQueue()
         self.waiting: dict[str, tuple[int, int]] = {}
-        self.arrivals: dict[str, int] = {}
+        self.left: dict[str, int] = {}
+        self.numbers = count()
 
-    @rule(name=st.sampled_from("abcdef"), priority=st.integers(0, 1), keep=st.booleans())
-    def add(self, name: str, priority: int, keep: bool) -> None:
-        arrival = self.arrivals.get(name) if keep else None
-        self.arrivals[name] = self.queue.add(name, priority, "x", arrival=arrival)
-        self.waiting.setdefault(name, (-priority, self.arrivals[name]))
+    @rule(name=st.sampled_from("abcdef"), priority=st.integers(0, 1))
+    def add(self, name: str, priority: int) -> None:
+        self.queue.add(name, priority, "x")
+        if name not in self.waiting:
+            self.waiting[name] = (-priority, self.left.pop(name, next(self.numbers)))
 
     @rule(name=st.sampled_from("abcdef"))
     def discard(self, name: str) -> None:
         self.queue.discard(name)
-        self.waiting.pop(name, None)
+        if name in self.waiting:
+            self.left[name] = self.waiting.pop(name)[1]
+
+    @rule(name=st.sampled_from("abcdef"))
+    def forget(self, name: str) -> None:
+        self.queue.forget(name)
+        self.left.pop(name, None)
 
     @invariant()
     def in_order(self) -> None:
@@ -169,3 +183,43 @@ def test_shapes_are_equal_for_what_fits_into_the_same_nodes() -> None:
         shape_of(spec(room + room)),
     ]
     assert len(set(different)) == len(different)
+
+
+def test_who_found_no_room_is_not_tried_again_before_something_is_new() -> None:
+    queue = PendingQueue()
+    for name, shape in (("big", 9), ("small", 1), ("big too", 9)):
+        queue.add(name, 0, shape)
+    assert list(queue.retry()) == ["big", "small"]
+    queue.add("big as well", 0, 9)
+    assert list(queue.retry()) == []
+    queue.wake(lambda name: name == "small")
+    assert list(queue.retry()) == ["small"]
+    queue.wake_one("big too")
+    queue.wake_one("nobody")
+    assert list(queue.retry()) == ["big"]
+    assert list(queue.retry()) == []
+
+
+def test_own_reasons_hold_up_nobody_else() -> None:
+    queue = PendingQueue()
+    for name in ("a", "b", "c", "d"):
+        queue.add(name, 0, "x")
+    queue.discard("c")
+    assert list(queue.retry(lambda name: name in "ab")) == ["a", "b", "d"]
+    queue.discard("d")
+    queue.wake()
+    assert list(queue.retry(lambda name: name in "ab")) == ["a", "b"]
+    queue.add("e", 0, "x")  # nobody has shown that it would find no room
+    assert list(queue.retry(lambda name: name in "ab")) == ["a", "b", "e"]
+    queue.add("f", 0, "x")
+    assert list(queue.retry()) == []
+
+
+def test_a_pass_that_breaks_off_is_taken_up_again() -> None:
+    queue = PendingQueue()
+    for name in ("a", "b", "c"):
+        queue.add(name, 0, name)
+    for name in queue.retry():
+        if name == "b":
+            break
+    assert list(queue.retry()) == ["b", "c"]

@@ -8,10 +8,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from cnet.api import schemas
+from cnet.api.bodies import read_body
 from cnet.api.context import Context
 from cnet.api.errors import json_response
-from cnet.api.routes.workloads import SUBMIT_BODY, WorkloadId, parse_spec
+from cnet.api.routes.workloads import SUBMIT_BODY, WorkloadId
 from cnet.model.lifecycle import wire_status
+from cnet.model.workload import WorkloadSpec
 from cnet.scheduler import Plan
 
 router = APIRouter(prefix="/api", tags=["placement"])
@@ -25,7 +27,7 @@ router = APIRouter(prefix="/api", tags=["placement"])
 )
 async def plan(request: Request, context: Context) -> Response:
     """Nothing is done: the node it would land on now, and for every other one why not."""
-    found = context.manager.plan(await parse_spec(request))
+    found = context.manager.plan(await read_body(request, WorkloadSpec))
     return json_response(_plan(found))
 
 

@@ -17,6 +17,7 @@ from cnet.api.bodies import described, read_body
 from cnet.api.context import ApiContext, Context
 from cnet.api.errors import json_response
 from cnet.model.workload import Requirements
+from cnet.register.view import Description
 
 router = APIRouter(prefix="/api", tags=["registration"])
 
@@ -53,18 +54,26 @@ class Registration(NodeName):
     resources: RegisteredResources
 
 
-_DESCRIBED = described(
+_REGISTRATION = described(
     Registration,
     node_id="old-agent",
     resources={"total": {"cpu": 4, "memory": 8589934592}, "address": "192.168.1.7:8080"},
 )
+_REGISTERED: schemas.Responses = {
+    200: {"model": schemas.RegisteredBody},
+    **schemas.errors(400, 409, 413, 415, 422),
+}
+_NOTED: schemas.Responses = {
+    200: {"model": schemas.MessageBody},
+    **schemas.errors(400, 404, 409, 413, 415, 422),
+}
 
 
 @router.post(
     "/register",
     summary="Register a node below this one",
-    openapi_extra=_DESCRIBED,
-    responses={200: {"model": schemas.RegisteredBody}, **schemas.errors(400, 409, 413, 415, 422)},
+    openapi_extra=_REGISTRATION,
+    responses=_REGISTERED,
 )
 async def register(request: Request, context: Context) -> Response:
     """It is shown as a child, and as unreachable 90 s after its last heartbeat."""
@@ -74,56 +83,19 @@ async def register(request: Request, context: Context) -> Response:
 @router.post(
     "/peer/register",
     summary="Register a node beside this one",
-    openapi_extra=_DESCRIBED,
-    responses={200: {"model": schemas.RegisteredBody}, **schemas.errors(400, 409, 413, 415, 422)},
+    openapi_extra=_REGISTRATION,
+    responses=_REGISTERED,
 )
 async def register_peer(request: Request, context: Context) -> Response:
     """It is shown as a peer, and as unreachable 90 s after its last heartbeat."""
     return await _register(request, context, "peer")
 
 
-@router.post(
-    "/heartbeat",
-    summary="Say that a registered node is still there",
-    openapi_extra=_DESCRIBED,
-    responses={200: {"model": schemas.MessageBody}, **schemas.errors(400, 404, 409, 413, 415, 422)},
-)
-async def heartbeat(request: Request, context: Context) -> Response:
-    """Takes the place of what it said before; 404 asks it to register again."""
-    body = await read_body(request, Registration)
-    context.exchange.heartbeat(body.node_id, **_room(body))
-    return json_response({"message": f"heartbeat of {body.node_id} taken"})
-
-
-@router.post(
-    "/unregister",
-    summary="Forget a node",
-    openapi_extra=described(NodeName),
-    responses={200: {"model": schemas.MessageBody}, **schemas.errors(400, 404, 409, 413, 415, 422)},
-)
-async def unregister(request: Request, context: Context) -> Response:
-    """One that registered, or one whose links are lost and that will not come back."""
-    body = await read_body(request, NodeName)
-    context.exchange.unregister(body.node_id)
-    return json_response({"message": f"node {body.node_id} is forgotten"})
-
-
-@router.post(
-    "/peer/unregister",
-    summary="Forget a peer",
-    openapi_extra=described(NodeName),
-    responses={200: {"model": schemas.MessageBody}, **schemas.errors(400, 404, 409, 413, 415, 422)},
-)
-async def unregister_peer(request: Request, context: Context) -> Response:
-    """The same as `/api/unregister`."""
-    return await unregister(request, context)
-
-
 async def _register(
     request: Request, context: ApiContext, node_type: Literal["child", "peer"]
 ) -> Response:
     body = await read_body(request, Registration)
-    context.exchange.register(node_type, body.node_id, **_room(body))
+    context.exchange.register(node_type, body.node_id, _description(body.resources))
     address = context.manager.own_node.address or context.base_url.partition("://")[2]
     answer: dict[str, Any] = {
         "message": f"node {body.node_id} is registered",
@@ -132,12 +104,41 @@ async def _register(
     return json_response(answer)
 
 
-def _room(body: Registration) -> dict[str, Any]:
-    resources = body.resources
+@router.post(
+    "/heartbeat",
+    summary="Say that a registered node is still there",
+    openapi_extra=_REGISTRATION,
+    responses=_NOTED,
+)
+async def heartbeat(request: Request, context: Context) -> Response:
+    """Takes the place of what it said before; 404 asks it to register again."""
+    body = await read_body(request, Registration)
+    context.exchange.heartbeat(body.node_id, _description(body.resources))
+    return json_response({"message": f"heartbeat of {body.node_id} taken"})
+
+
+@router.post(
+    "/unregister", summary="Forget a node", openapi_extra=described(NodeName), responses=_NOTED
+)
+@router.post(
+    "/peer/unregister",
+    summary="Forget a peer",
+    openapi_extra=described(NodeName),
+    responses=_NOTED,
+    name="unregister_peer",
+)
+async def unregister(request: Request, context: Context) -> Response:
+    """One that registered, or one whose links are lost and that will not come back."""
+    body = await read_body(request, NodeName)
+    context.exchange.unregister(body.node_id)
+    return json_response({"message": f"node {body.node_id} is forgotten"})
+
+
+def _description(resources: RegisteredResources) -> Description:
     available = resources.total if resources.available is None else resources.available
-    return {
-        "capacity": resources.total.to_resources(),
-        "available": available.to_resources(),
-        "address": resources.address,
-        "labels": resources.metadata or {},
-    }
+    return Description(
+        capacity=resources.total.to_resources(),
+        available=available.to_resources(),
+        address=resources.address,
+        labels=resources.metadata or {},
+    )

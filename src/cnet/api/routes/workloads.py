@@ -8,19 +8,17 @@ from typing import Annotated, Any
 
 import anyio
 import anyio.to_thread
-import orjson
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import ValidationError
 from starlette.responses import Response, StreamingResponse
 
 from cnet._support.clock import now, rfc3339
 from cnet.api import render, schemas, uploads
+from cnet.api.bodies import described, media_type_of, read_body
 from cnet.api.context import ApiContext, Context
 from cnet.api.errors import json_response
 from cnet.api.relay import Relayed, answer_of
-from cnet.errors import MalformedError, MediaTypeError, SpecError, UnreachableError
+from cnet.errors import SpecError, UnreachableError
 from cnet.manager import Manager, Workload
-from cnet.manager.admission import field_error
 from cnet.model.lifecycle import WIRE_STATUSES, Phase, wire_status
 from cnet.model.workload import WorkloadSpec, WorkloadStatus
 from cnet.supervision import follow, tail
@@ -35,23 +33,14 @@ ON_THE_WAY = frozenset({"delegating", "placing", "restarting"})
 WorkloadId = Annotated[str, Path(max_length=64, description="id of a workload")]
 Wait = Annotated[bool, Query(description="false: answer as soon as the wish is durable")]
 
-SUBMIT_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": schemas.inlined(WorkloadSpec),
-                "example": {
-                    "name": "test-process",
-                    "type": "process",
-                    "requirements": {"cpu": 1.0, "memory": 536870912},
-                    "config": {"command": "sleep", "args": ["60"]},
-                },
-            },
-            "multipart/form-data": {"schema": uploads.FORM},
-        },
-    }
-}
+SUBMIT_BODY = described(
+    WorkloadSpec,
+    form=uploads.FORM,
+    name="test-process",
+    type="process",
+    requirements={"cpu": 1.0, "memory": 536870912},
+    config={"command": "sleep", "args": ["60"]},
+)
 
 
 @router.post(
@@ -76,7 +65,7 @@ async def submit(request: Request, context: Context, wait: Wait = True) -> Respo
     """
     if media_type_of(request) == "multipart/form-data":
         return _uploaded(request, context, await uploads.receive(request, context))
-    spec = await parse_spec(request)
+    spec = await read_body(request, WorkloadSpec)
     workload, new = await context.manager.submit(spec)
     if wait:
         await workload.until(_settled)
@@ -103,29 +92,6 @@ def _shown(request: Request, context: ApiContext, workload: Workload) -> dict[st
     over_link = "cnet.link" in request.scope
     base_url = context.base_url if over_link else str(request.base_url).rstrip("/")
     return render.workload(workload, context.manager.node_id, base_url=base_url)
-
-
-def media_type_of(request: Request) -> str:
-    """What the body is, without parameters; empty when nothing is said."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-async def parse_spec(request: Request) -> WorkloadSpec:
-    """The body as a spec. Raises SpecError and its kin."""
-    media_type = media_type_of(request)
-    if media_type != "application/json":
-        given = media_type or "none"
-        raise MediaTypeError(f"Content-Type: {given!r} is not taken here; use application/json")
-    try:
-        document = orjson.loads(await request.body())
-    except orjson.JSONDecodeError as error:
-        raise MalformedError(f"body: not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise SpecError("body: must be a JSON object", field="body")
-    try:
-        return WorkloadSpec.model_validate(document)
-    except ValidationError as error:
-        raise field_error(error) from None
 
 
 def _settled(status: WorkloadStatus) -> bool:

@@ -4,7 +4,8 @@
 It knows agents by their process and their API only; what a person types is `cnet.cli.cluster`.
 """
 
+from cnet._support.ports import free_ports
 from cnet.cli.local.cluster import LocalCluster, Standing, default_folder
 from cnet.cli.local.members import Member, read_members
 
-__all__ = ["LocalCluster", "Member", "Standing", "default_folder", "read_members"]
+__all__ = ["LocalCluster", "Member", "Standing", "default_folder", "free_ports", "read_members"]

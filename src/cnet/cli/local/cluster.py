@@ -114,7 +114,7 @@ class LocalCluster:
                     url = processes.wait_healthy(process, deadline=deadline)
                     told(f"{process.node_id} listens on {url} (pid {process.pid})")
                 self._wait_linked(members, deadline=deadline)
-            except BaseException:
+            except BaseException:  # Ctrl-C as well: none may be left that no record tells of
                 processes.end(started, grace_s=END_GRACE_S)
                 for process in started:
                     processes.forget(self._folder, process)

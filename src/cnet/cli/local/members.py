@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,16 +48,6 @@ def read_members(
     moved = {each.port: (ports or {}).get(each.node_id, each.port) for each in found}
     found = [_changed(each, moved, data_dir) for each in found]
     return sorted(found, key=lambda member: member.port)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing on this machine's loopback listens on now, in ascending order."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return sorted(listener.getsockname()[1] for listener in held)
-    finally:
-        for listener in held:
-            listener.close()
 
 
 def expected_views(members: Sequence[Member]) -> dict[str, set[str]]:
