@@ -10,9 +10,12 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
+
+T = TypeVar("T")
 
 
 class Connection:
@@ -70,6 +73,23 @@ def timing(latencies_s: list[float], elapsed_s: float) -> Timing:
         statistics.median(ordered) * 1000,
         ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000,
     )
+
+
+def middle(rounds: Sequence[T], of: Callable[[T], float]) -> float:
+    """The median."""
+    return statistics.median(of(one) for one in rounds)
+
+
+def print_ratios(what: str, found: Mapping[str, Sequence[T]], of: Callable[[T], float]) -> None:
+    """The first one's figure by each other's of the same round: median, least and most."""
+    ours, *others = found
+    for name in others:
+        ratios = [of(a) / of(b) for a, b in zip(found[ours], found[name], strict=True)]
+        print(
+            f"  {ours} / {name}, {what}: {statistics.median(ratios):.3g}"
+            f" ({min(ratios):.3g}-{max(ratios):.3g})",
+            flush=True,
+        )
 
 
 async def drive(

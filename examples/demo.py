@@ -2,7 +2,8 @@
 
 Brings up the agents of `configs/` on free ports: jiangsu, which has hardly any room, its child
 nanjing, and nanjing's peers suqian and changzhou. Everything is then asked of jiangsu. The face
-detector fits there and stays; the shapes detector goes to nanjing; a process is pinned to suqian.
+detector fits there and stays; the shapes detector goes to nanjing, which fetches the model from
+jiangsu; a process is pinned to suqian.
 A photograph and generated pictures are sent through jiangsu, what is found is compared with what
 is there, and everything is stopped. Exits with 0 only if all of that went right.
 
@@ -35,6 +36,7 @@ from demo_pictures import is_right, questions
 from cnet.cli.drawing import label_of, save_annotated
 from cnet.cli.local import LocalCluster, free_ports, read_members
 from cnet.client import AgentClient, JsonObject, predict
+from cnet.client.data import Source
 from cnet.errors import CnetError
 
 HERE = Path(__file__).resolve().parent
@@ -74,6 +76,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="cnet-demo-"))
     try:
         with started_cities(folder, keep=keep) as cities, AgentClient(cities.root_url) as client:
+            stored = store_model(client)
             services = deploy(client)
             show_quota_at_root(client)
             cnet(cities, "nodes")
@@ -83,7 +86,7 @@ def main() -> int:
             if keep:
                 explain_keeping(cities)
             else:
-                stop_workloads(client, [*services.values(), process])
+                stop_workloads(client, [*services.values(), process, stored])
                 end_cities(cities)
         if wrong:
             raise DemoError(f"{wrong} of the answers are not what is on the pictures")
@@ -189,6 +192,16 @@ def cnet(cities: Cities, *arguments: str) -> None:
 # --- workloads ----------------------------------------------------------------------------------
 
 
+def store_model(client: AgentClient) -> JsonObject:
+    """The model of the shapes detector, on the root; whoever is to serve it fetches it."""
+    source = Source(file=SHAPES_MODEL, path=SHAPES_MODEL.name)
+    config = {"data_key": "shapes"}
+    done = client.data.upload([source], tree=False, name=SHAPES_MODEL.name, config=config)
+    print(f"data     {SHAPES_MODEL.name} is data://{done['data_key']} on {ROOT}", flush=True)
+    workload: JsonObject = done["workload"]
+    return workload
+
+
 def deploy(client: AgentClient) -> dict[str, JsonObject]:
     """Both services, given to the root, ready to answer, and where they belong."""
     specs: list[tuple[str, dict[str, Any]]] = [
@@ -206,7 +219,7 @@ def deploy(client: AgentClient) -> dict[str, JsonObject]:
             {
                 "name": "shapes",
                 "type": "mlmodel",
-                "config": {"model_type": "yolo", "model_path": str(SHAPES_MODEL)},
+                "config": {"model_type": "yolo", "model_path": "data://shapes"},
                 "requirements": {"cpu": 2, "memory": GIB},
             },
         ),

@@ -144,6 +144,9 @@ class StorageSettings(_Section):
     url_timeout_s: float = Field(3_600, gt=0, le=604_800, description="seconds for one fetch")
     max_object_bytes: int = Field(1024**4, ge=1, le=2**62, description="of one upload or fetch")
     max_files: int = Field(100_000, ge=1, le=10_000_000, description="of one data object")
+    cache_bytes: int = Field(
+        10 * 1024**3, ge=0, le=2**62, description="of copies of data that other nodes store"
+    )
 
 
 class Settings(_Section):

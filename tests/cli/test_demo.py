@@ -49,6 +49,7 @@ def test_demo_finds_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert photograph.split()[1:5] == ["1", "face", "1", "face"]
     assert out.count(" ok\n") == 6
     assert "faces   given to jiangsu, ready on jiangsu" in out
+    assert "shapes_yolo.onnx is data://shapes on jiangsu" in out
     assert "shapes  given to jiangsu, ready on nanjing" in out
     assert "└── nanjing" in out
     assert "completed on suqian; its log: six times seven is 42" in out

@@ -62,6 +62,7 @@ def _process() -> Json:
     config = inlined(ProcessConfig)
     config["properties"]["command"] = {"type": "string", "enum": COMMANDS}
     config["properties"]["args"]["maxItems"] = 3
+    config["properties"]["inputs"] = {"enum": [{}, {"data://nowhere": "x"}, {"nowhere": "../x"}]}
     config["properties"].pop("working_dir")
     spec["properties"]["config"] = config
     return spec

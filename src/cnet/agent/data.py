@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio.to_thread
 import structlog
 
 from cnet._support.files import FileLock
@@ -15,7 +16,10 @@ from cnet.config import Settings
 from cnet.errors import CnetError, ConfigError
 from cnet.executors.catalog import DataContext
 from cnet.executors.data import FetchLimits
+from cnet.executors.inputs import Inputs
+from cnet.executors.remote import RemoteData
 from cnet.executors.roots import DataPlaces
+from cnet.storage.cache import FileCache
 from cnet.storage.objects import DataObjects
 from cnet.storage.opening import open_store
 from cnet.storage.store import NodeStore
@@ -33,10 +37,10 @@ class OpenData:
     settings: Settings
     store: NodeStore
     objects: DataObjects
+    cache: FileCache
 
-    @property
-    def for_executors(self) -> DataContext:
-        """For the kinds of workload that store and serve data."""
+    def for_executors(self, remote: RemoteData) -> DataContext:
+        """For the kinds of workload that store, serve and use data."""
         storage = self.settings.storage
         return DataContext(
             objects=self.objects,
@@ -45,6 +49,7 @@ class OpenData:
                 database=_database(self.settings),
                 allowed=tuple(map(Path, storage.roots)),
             ),
+            inputs=Inputs(self.objects, self.cache, remote),
             limits=FetchLimits(
                 allow_private_urls=storage.allow_private_urls,
                 url_timeout_s=storage.url_timeout_s,
@@ -53,14 +58,14 @@ class OpenData:
             ),
         )
 
-    @property
-    def for_routes(self) -> DataService:
+    def for_routes(self, remote: RemoteData) -> DataService:
         """For the HTTP edge."""
         storage = self.settings.storage
         return DataService(
             objects=self.objects,
             max_object_bytes=storage.max_object_bytes,
             max_files=storage.max_files,
+            remote=remote,
         )
 
     async def sweep(self, known: Iterable[str]) -> None:
@@ -100,7 +105,9 @@ async def open_data(settings: Settings) -> AsyncIterator[OpenData]:
         async with open_store(root, database=database) as store:
             objects = DataObjects(store)
             await objects.open()
-            yield OpenData(settings, store, objects)
+            cache = FileCache(root / "cache", settings.storage.cache_bytes)
+            await anyio.to_thread.run_sync(cache.open)
+            yield OpenData(settings, store, objects, cache)
     finally:
         lock.release()
 

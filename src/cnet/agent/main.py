@@ -21,6 +21,7 @@ from cnet._support import clock, log
 from cnet._support.files import FileLock, write_atomic
 from cnet.agent.capacity import detect
 from cnet.agent.data import OpenData, open_data
+from cnet.agent.neighbours import Neighbours
 from cnet.agent.room import Room, SharedLedger
 from cnet.agent.tree import Tree
 from cnet.api import create_app
@@ -135,11 +136,12 @@ class Agent:
         ledger = SharedLedger(
             detect(settings.resources, settings.data_root, stored=stored), data.store
         )
+        remote = Neighbours(tree.links, tree.exchange)
         manager = tree.manager(
             ledger=ledger,
             journal=journal,
             executors=load_executors(
-                ExecutorContext(supervisor=supervisor, logs=logs, data=data.for_executors)
+                ExecutorContext(supervisor=supervisor, logs=logs, data=data.for_executors(remote))
             ),
         )
         room = Room(data.store, ledger, manager)
@@ -149,7 +151,7 @@ class Agent:
             exchange=tree.exchange,
             links=tree.links,
             started_at=clock.now(),
-            data=data.for_routes,
+            data=data.for_routes(remote),
             base_url=_url(listener),
         )
         apps = create_app(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 
 import anyio
 from fastapi import Depends, Request
@@ -11,8 +11,13 @@ from fastapi import Depends, Request
 from cnet.cluster.exchange import Exchange
 from cnet.cluster.links import Links
 from cnet.errors import ConflictError
+from cnet.executors.remote import RemoteData
 from cnet.manager import Manager
 from cnet.storage.objects import DataObjects
+
+SEARCH_HEADER: Final = "x-cnet-data-search"
+"""Agents ask each other with it: an agent that has not heard of a key asks all nodes it knows."""
+SEARCH_VIEW: Final = "view"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,6 +27,7 @@ class DataService:
     objects: DataObjects
     max_object_bytes: int
     max_files: int
+    remote: RemoteData
     in_use: set[str] = field(default_factory=set)
     """keys of exclusive objects that a request reads or writes now"""
 

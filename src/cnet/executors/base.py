@@ -32,6 +32,8 @@ class Task:
     node_id: str
     gpu_devices: tuple[int, ...] = ()
     port: int | None = None
+    owner: str | None = None
+    """the node that submitted the workload, where it is another one"""
     lease_until: float | None = None
     """the run must end by itself then (`lease_now` seconds); only for what `EnforcesLease`"""
 
@@ -170,6 +172,27 @@ class LeavesResult(Protocol):
 
     async def discard(self, workload_id: str) -> None:
         """Delete what it left; durable on return, harmless when repeated."""
+        ...
+
+
+@runtime_checkable
+class FetchesInputs(Protocol):
+    """An executor whose runs need stored data (`data://…`) on this node before they start."""
+
+    async def require_inputs(self, spec: WorkloadSpec, config: Any) -> None:
+        """At a submit: raises SpecError when it is known that some of them are nowhere."""
+        ...
+
+    async def fetch(self, task: Task, *, again: bool) -> None:
+        """Bring them; called right before `start` for every run, and after an agent's death.
+
+        `again`: the restart policy starts it; what the run before had will do if it is as it was.
+        Cancelled when the workload is stopped. Raises what `start` may raise.
+        """
+        ...
+
+    async def release(self, task: Task) -> None:
+        """No run follows by itself: what was brought may go. Raises OSError."""
         ...
 
 

@@ -16,6 +16,7 @@ from cnet.executors.commands import LogLimits
 from cnet.executors.data import DataExecutor, FetchLimits
 from cnet.executors.gateway import DataGatewayExecutor
 from cnet.executors.inference import MlModelExecutor, OpenCvExecutor
+from cnet.executors.inputs import Inputs
 from cnet.executors.process import ProcessExecutor
 from cnet.executors.reservation import ReservationExecutor
 from cnet.executors.roots import DataPlaces
@@ -34,6 +35,11 @@ class ExecutorContext:
     data: DataContext | None = None
     """None where the agent stores nothing: then there are no kinds of data"""
 
+    @property
+    def inputs(self) -> Inputs | None:
+        """Brings stored data to runs."""
+        return None if self.data is None else self.data.inputs
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataContext:
@@ -42,14 +48,15 @@ class DataContext:
     objects: DataObjects
     places: DataPlaces
     limits: FetchLimits
+    inputs: Inputs
 
 
 ExecutorFactory = Callable[[ExecutorContext], Executor]
 
 BUILT_IN: tuple[ExecutorFactory, ...] = (
-    lambda context: ProcessExecutor(context.supervisor, context.logs),
-    lambda context: MlModelExecutor(context.supervisor, context.logs),
-    lambda context: OpenCvExecutor(context.supervisor, context.logs),
+    lambda context: ProcessExecutor(context.supervisor, context.logs, context.inputs),
+    lambda context: MlModelExecutor(context.supervisor, context.logs, context.inputs),
+    lambda context: OpenCvExecutor(context.supervisor, context.logs, context.inputs),
     lambda context: ReservationExecutor(context.supervisor, context.logs),
 )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from math import ceil
-from typing import Literal
+from pathlib import PurePosixPath
+from typing import Any, Literal
 
 import anyio
 from pydantic import Field, field_validator
@@ -12,6 +13,8 @@ from pydantic import Field, field_validator
 from cnet.errors import SpecError
 from cnet.executors.base import Task
 from cnet.executors.commands import Command
+from cnet.executors.data_refs import Input, check_path, is_ref, parse_ref
+from cnet.executors.data_users import DataUser
 from cnet.executors.services import ServiceConfig, ServiceExecutor
 
 MODEL_TYPES = ("yolo",)
@@ -22,7 +25,9 @@ class MlModelConfig(ServiceConfig):
     """`config` of an mlmodel."""
 
     model_type: str | None = Field(None, max_length=64, description="yolo")
-    model_path: str = Field(min_length=1, max_length=4096, description="a file on the node")
+    model_path: str = Field(
+        min_length=1, max_length=4096, description="a file on the node, or data://<data_key>[/path]"
+    )
     framework: str | None = Field(None, max_length=64)
     labels: list[str] | None = Field(
         None, max_length=10_000, description="names of the classes; default: those in the model"
@@ -37,6 +42,11 @@ class MlModelConfig(ServiceConfig):
             raise ValueError("names must not be empty nor contain a comma or NUL")
         return labels
 
+    @field_validator("model_path")
+    @classmethod
+    def _sound_path(cls, path: str) -> str:
+        return check_path(path)
+
     @property
     def wanted_type(self) -> str | None:
         """The model type, or the one that the framework stands for."""
@@ -49,14 +59,56 @@ class OpenCvConfig(ServiceConfig):
     """`config` of an opencv service."""
 
     cascade_type: Literal["face", "eye", "smile"] = "face"
-    cascade_path: str = Field("", max_length=4096, description="default: the one OpenCV ships")
+    cascade_path: str = Field(
+        "",
+        max_length=4096,
+        description="a file, or data://<data_key>[/path]; default: the one OpenCV ships",
+    )
+
+    @field_validator("cascade_path")
+    @classmethod
+    def _sound_path(cls, path: str) -> str:
+        return check_path(path)
 
 
-class MlModelExecutor(ServiceExecutor):
+class _ModelServer(DataUser, ServiceExecutor):
+    """Serves one file, which `cnet-inference` only reads."""
+
+    may_link = True
+    path_field: str
+
+    def inputs_of(self, config: Any) -> list[Input]:
+        """The file, if it is stored data."""
+        path: str = getattr(config, self.path_field)
+        if not is_ref(path):
+            return []
+        return [
+            Input(
+                ref=parse_ref(path),
+                target=PurePosixPath("model"),
+                field=f"config.{self.path_field}",
+                inside=True,
+                single=True,
+            )
+        ]
+
+    async def _require_file(self, path: str) -> None:
+        if not is_ref(path):
+            await _require_file(f"config.{self.path_field}", path)
+
+    def _local(self, task: Task) -> str:
+        path: str = getattr(task.config, self.path_field)
+        if not is_ref(path):
+            return path
+        return str(self.placed(task, f"config.{self.path_field}", parse_ref(path)))
+
+
+class MlModelExecutor(_ModelServer):
     """Starts `cnet-inference yolo`."""
 
     kind = "mlmodel"
     config_model = MlModelConfig
+    path_field = "model_path"
 
     async def prepare(self, config: MlModelConfig) -> None:
         """There must be a runtime for the type, and the model file must be there."""
@@ -67,14 +119,14 @@ class MlModelExecutor(ServiceExecutor):
                 field="config.model_type",
             )
         await super().prepare(config)
-        await _require_file("config.model_path", config.model_path)
+        await self._require_file(config.model_path)
 
     def command(self, task: Task) -> Command:
         """The YOLO runtime over the model file."""
         config: MlModelConfig = task.config
         arguments = [
             "yolo",
-            f"--model={config.model_path}",
+            f"--model={self._local(task)}",
             f"--confidence={config.confidence}",
             f"--iou={config.iou_threshold}",
             f"--model-name={task.spec.name}",
@@ -84,24 +136,25 @@ class MlModelExecutor(ServiceExecutor):
         return _inference(task, arguments)
 
 
-class OpenCvExecutor(ServiceExecutor):
+class OpenCvExecutor(_ModelServer):
     """Starts `cnet-inference opencv`."""
 
     kind = "opencv"
     config_model = OpenCvConfig
+    path_field = "cascade_path"
 
     async def prepare(self, config: OpenCvConfig) -> None:
         """A cascade of one's own must be there."""
         await super().prepare(config)
         if config.cascade_path:
-            await _require_file("config.cascade_path", config.cascade_path)
+            await self._require_file(config.cascade_path)
 
     def command(self, task: Task) -> Command:
         """The Haar cascade runtime."""
         config: OpenCvConfig = task.config
         arguments = ["opencv", f"--cascade-type={config.cascade_type}"]
         if config.cascade_path:
-            arguments.append(f"--cascade-path={config.cascade_path}")
+            arguments.append(f"--cascade-path={self._local(task)}")
         return _inference(task, arguments)
 
 

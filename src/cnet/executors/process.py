@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 import anyio
@@ -9,10 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cnet.errors import SpecError
 from cnet.executors.base import Task
-from cnet.executors.commands import Command, CommandExecutor
+from cnet.executors.commands import Command
+from cnet.executors.data_refs import Input, check_path, check_target, is_ref, parse_ref
+from cnet.executors.data_users import DataUser
 
 SECRET = "***"  # noqa: S105  what replies show instead of a secret
 _Text = Annotated[str, Field(max_length=131_072)]
+_Ref = Annotated[str, Field(max_length=2048)]
+_FILES, _OF_ENV = PurePosixPath("files"), PurePosixPath("env")
+"""Folders of inputs, and of what the environment names."""
 
 
 def _as_text(value: Any) -> Any:
@@ -33,8 +39,15 @@ class ProcessConfig(BaseModel):
     secret_env: dict[str, _Text] = Field(
         default_factory=dict, max_length=10_000, description="like env, never shown in replies"
     )
+    inputs: dict[_Ref, _Ref] = Field(
+        default_factory=dict,
+        max_length=1_000,
+        description="data://<data_key>[/path] to a place below $CNET_INPUTS",
+    )
     working_dir: str | None = Field(
-        None, max_length=4096, description="default: the agent's own working directory"
+        None,
+        max_length=4096,
+        description="default: $CNET_INPUTS if there are inputs, else the agent's own",
     )
 
     @field_validator("args", mode="before")
@@ -73,6 +86,24 @@ class ProcessConfig(BaseModel):
                 raise ValueError('names must not be empty nor contain "="')
         return env
 
+    @field_validator("env")
+    @classmethod
+    def _sound_refs(cls, env: dict[str, str]) -> dict[str, str]:
+        for value in env.values():
+            check_path(value)
+        return env
+
+    @field_validator("inputs")
+    @classmethod
+    def _sound_inputs(cls, inputs: dict[str, str]) -> dict[str, str]:
+        for ref, target in inputs.items():
+            parse_ref(ref)
+            check_target(target)
+        places = [PurePosixPath(each) for each in inputs.values() if not each.endswith("/")]
+        if len(set(places)) < len(places):
+            raise ValueError("two inputs have the same target")
+        return inputs
+
 
 def _require_text(text: str) -> None:
     """What cannot be handed to exec is refused here, not discovered in a shim."""
@@ -84,7 +115,7 @@ def _require_text(text: str) -> None:
         raise ValueError("must be valid Unicode (a lone surrogate was found)") from None
 
 
-class ProcessExecutor(CommandExecutor):
+class ProcessExecutor(DataUser):
     """Runs the command as it is given; no shell in between."""
 
     kind = "process"
@@ -98,13 +129,41 @@ class ProcessExecutor(CommandExecutor):
                 field="config.working_dir",
             )
 
+    def inputs_of(self, config: ProcessConfig) -> list[Input]:
+        """Those that are named as such, and those that variables stand for."""
+        inputs = [
+            Input(
+                ref=parse_ref(ref),
+                target=_FILES / target,
+                field="config.inputs",
+                inside=target.endswith("/"),
+            )
+            for ref, target in config.inputs.items()
+        ]
+        values = dict.fromkeys(value for value in config.env.values() if is_ref(value))
+        return inputs + [
+            Input(
+                ref=parse_ref(value),
+                target=_OF_ENV / str(number),
+                field="config.env",
+                inside=True,
+            )
+            for number, value in enumerate(values)
+        ]
+
     def command(self, task: Task) -> Command:
         """The user's command."""
         config: ProcessConfig = task.config
+        env = {
+            name: str(self.placed(task, "config.env", parse_ref(value))) if is_ref(value) else value
+            for name, value in config.env.items()
+        }
+        cwd = config.working_dir
+        if config.inputs:
+            env["CNET_INPUTS"] = str(self.folder(task) / _FILES)
+            cwd = cwd or env["CNET_INPUTS"]
         return Command(
-            argv=(config.command, *config.args),
-            env={**config.env, **config.secret_env},
-            cwd=config.working_dir,
+            argv=(config.command, *config.args), env={**env, **config.secret_env}, cwd=cwd
         )
 
 

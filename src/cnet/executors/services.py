@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cnet.errors import ExecutionError, SpecError
 from cnet.executors.base import Task
-from cnet.executors.commands import CommandExecutor, LogLimits
-from cnet.supervision import Supervisor
+from cnet.executors.commands import CommandExecutor
 
 if TYPE_CHECKING:
     import httpx
@@ -45,9 +44,7 @@ class ServiceConfig(BaseModel):
 class ServiceExecutor(CommandExecutor):
     """Probes `/health`; the run id in the answer tells our program from a stranger."""
 
-    def __init__(self, supervisor: Supervisor, logs: LogLimits) -> None:
-        super().__init__(supervisor, logs)
-        self._client: httpx.AsyncClient | None = None
+    _client: httpx.AsyncClient | None = None
 
     async def prepare(self, config: Any) -> None:
         """The host must be a name or an address that can be looked up here."""

@@ -9,7 +9,7 @@ import anyio
 
 from cnet.delegation import Coordinator
 from cnet.errors import CapacityError, CnetError, ConflictError, PortTakenError, SpecError
-from cnet.executors.base import Executor
+from cnet.executors.base import Executor, FetchesInputs
 from cnet.manager.admission import NotHereError, admit, parsed, unprepared
 from cnet.manager.book import Book
 from cnet.manager.driving import Driving
@@ -59,6 +59,8 @@ class Acceptance:
                 raise ConflictError(f"id: {spec.id} belongs to another workload")
             return known, False
         workload, not_here = await self._admit(spec)
+        if isinstance(workload.executor, FetchesInputs):
+            await workload.executor.require_inputs(spec, workload.config)
         if self._book.find(workload.id) is not None:  # submitted twice at the same moment
             return await self.submit(spec)
         # Whoever asks may go away; what was begun is finished, or there would be a record in the

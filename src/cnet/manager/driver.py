@@ -12,8 +12,16 @@ import anyio.to_thread
 import structlog
 
 from cnet._support import clock
-from cnet.errors import ExecutionError, PortTakenError, SpecError, StorageFullError
-from cnet.executors.base import Executor, KeepsLogs, LeavesResult, Run, ServesEndpoint
+from cnet.errors import CnetError, ExecutionError, PortTakenError, SpecError, StorageFullError
+from cnet.executors.base import (
+    Executor,
+    FetchesInputs,
+    KeepsLogs,
+    LeavesResult,
+    Run,
+    ServesEndpoint,
+    Task,
+)
 from cnet.manager.outcomes import Outcome, Verdict, after, judge
 from cnet.manager.ports import choose_port
 from cnet.manager.state import State, until_written
@@ -87,15 +95,18 @@ class Driver:
         executor = workload.executor
         if executor is None:
             raise RuntimeError(f"workload {workload.id} has no executor")
-        if workload.status.phase == Phase.BACKOFF and not await self._next_attempt(workload, 0.0):
+        again = workload.status.phase == Phase.BACKOFF
+        if again and not await self._next_attempt(workload, 0.0):
             return
         while True:
-            outcome = await self._one_run(workload, executor, found=found)
-            found = False
+            outcome = await self._one_run(workload, executor, found=found, again=again)
+            found, again = False, True
             if not await self._conclude(workload, executor, outcome):
                 return
 
-    async def _one_run(self, workload: Workload, executor: Executor, *, found: bool) -> Outcome:
+    async def _one_run(
+        self, workload: Workload, executor: Executor, *, found: bool, again: bool
+    ) -> Outcome:
         task = workload.task(self._node_id)
         run = await executor.attach(task) if found else None
         if isinstance(run, RunExit):
@@ -106,6 +117,10 @@ class Driver:
             if workload.status.phase == Phase.RUNNING:
                 return _VANISHED
             try:
+                if isinstance(executor, FetchesInputs):
+                    await self._fetch(workload, executor, task, again=again)
+                    if workload.stop_asked.is_set():
+                        return _NEVER_STARTED
                 lease_until = self._lease_of(workload)
                 task = workload.task(self._node_id, lease_until=lease_until)
                 run = await executor.start(task)
@@ -121,6 +136,26 @@ class Driver:
                     final=True,
                 )
         return await self._watch(workload, executor, run)
+
+    async def _fetch(
+        self, workload: Workload, executor: FetchesInputs, task: Task, *, again: bool
+    ) -> None:
+        """Until the inputs are there, or a stop is asked for."""
+        failure: CnetError | None = None
+        async with anyio.create_task_group() as group:
+
+            async def cancel_when_stopped() -> None:
+                await workload.stop_asked.wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(cancel_when_stopped)
+            try:
+                await executor.fetch(task, again=again)
+            except CnetError as error:  # raised below: a task group would wrap it
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     async def _watch(self, workload: Workload, executor: Executor, run: Run) -> Outcome:
         workload.run = run
@@ -219,6 +254,8 @@ class Driver:
             service=isinstance(executor, ServesEndpoint),
             now=clock.now(),
         )
+        if isinstance(executor, FetchesInputs) and follow.event != Event.EXITED_AGAIN:
+            await _release(executor, workload.task(self._node_id))
         ended = {
             "exit_code": outcome.exit_code,
             "exit_signal": outcome.exit_signal,
@@ -305,6 +342,13 @@ async def _left(executor: Executor, workload: Workload, outcome: Outcome) -> dic
         elif outcome.well:
             changes = {"result": dict(await executor.result(workload.id))}
     return changes
+
+
+async def _release(executor: FetchesInputs, task: Task) -> None:
+    try:
+        await executor.release(task)
+    except OSError as error:  # it goes with the workload
+        log.warning("inputs_not_removed", workload_id=task.workload_id, why=str(error))
 
 
 async def _log_tail(executor: Executor, workload_id: str) -> list[str]:

@@ -87,6 +87,7 @@ class Workload:
             node_id=node_id,
             gpu_devices=self.status.gpu_devices,
             port=self.status.port,
+            owner=self.status.owner,
             lease_until=lease_until,
         )
 

@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from cnet._support.clock import rfc3339
 from cnet.api import contents, schemas
-from cnet.api.context import ApiContext, Context, DataService
+from cnet.api.context import SEARCH_HEADER, SEARCH_VIEW, ApiContext, Context, DataService
 from cnet.api.errors import json_response
 from cnet.api.relay import Relayed, answer_of
-from cnet.errors import ConflictError, NotFoundError, SpecError
+from cnet.errors import ConflictError, NotFoundError, SpecError, UnreachableError
 from cnet.executors.data_config import KIND
 from cnet.executors.data_objects import describe, describe_file
 from cnet.manager import Workload
@@ -56,10 +56,14 @@ async def list_data(context: Context, limit: Limit = 100, cursor: Cursor = "") -
     responses={200: {"model": schemas.DataDetails}, **schemas.errors(404, 422, 503)},
 )
 async def get_data(
-    data_key: DataKey, context: Context, limit: Limit = MAX_PAGE, cursor: Cursor = ""
+    data_key: DataKey,
+    request: Request,
+    context: Context,
+    limit: Limit = MAX_PAGE,
+    cursor: Cursor = "",
 ) -> Response:
     """It and its files, in the order of their paths, a page at a time."""
-    item = _locate(context, data_key)
+    item = await _seek(context, request, data_key)
     if isinstance(item, Response):
         return item
     objects = context.the_data.objects
@@ -90,7 +94,7 @@ async def get_file(
     data_key: DataKey, path: FilePath, request: Request, context: Context
 ) -> Response:
     """Its bytes: `Range` and the conditional headers are heeded."""
-    item = _locate(context, data_key)
+    item = await _seek(context, request, data_key)
     if isinstance(item, Response):
         return item
     data = context.the_data
@@ -193,6 +197,25 @@ def _locate(context: ApiContext, data_key: str) -> DataObject | Response:
     if host is None:
         raise _unknown(context, data_key)
     return Relayed(context.links.app_for(host))
+
+
+async def _seek(context: ApiContext, request: Request, data_key: str) -> DataObject | Response:
+    """The same; for another agent that asks for it, on all nodes known here."""
+    try:
+        return _locate(context, data_key)
+    except NotFoundError:
+        if request.headers.get(SEARCH_HEADER) != SEARCH_VIEW:
+            raise
+    found = await context.the_data.remote.find(data_key)
+    if found.node_id is None:
+        if found.silent:
+            silent = ", ".join(sorted(found.silent)[:5])
+            raise UnreachableError(
+                f"{data_key!r} may be on a node that does not answer: {silent}",
+                code="node_unreachable",
+            )
+        raise _unknown(context, data_key)
+    return Relayed(context.links.app_for(found.node_id))
 
 
 def _workload_of(context: ApiContext, data_key: str) -> Workload:
