@@ -40,6 +40,7 @@ def aimed(document: Json) -> Json:
     """The document with the submit's body narrowed and every id drawn from the pool."""
     document = finite(document)
     content = document["paths"]["/api/workloads"]["post"]["requestBody"]["content"]
+    content.pop("multipart/form-data")  # uploads are in `finite`
     media = content["application/json"]
     media.pop("example", None)
     media["schema"] = {"anyOf": [_process(), *_services()]}
@@ -65,6 +66,7 @@ def _process() -> Json:
     config["properties"]["inputs"] = {"enum": [{}, {"data://nowhere": "x"}, {"nowhere": "../x"}]}
     config["properties"].pop("working_dir")
     spec["properties"]["config"] = config
+    spec["required"].append("id")  # so that they meet each other: asked twice, or taken
     return spec
 
 

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(400)]
 log = logging.getLogger(__name__)  # figures: pytest --log-cli-level=WARNING
 
 SEED = 20_261_121
-ROUNDS = int(os.environ.get("CNET_FUZZ_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("CNET_FUZZ_ROUNDS", "4"))
 PER_ROUND = {("POST", "/api/workloads"): 150, ("GET", "/api/workloads"): 60}
 OTHERS = 45
 LEAST_CASES = 5_000

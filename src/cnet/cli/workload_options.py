@@ -165,13 +165,7 @@ class WorkloadOptions:
             "queue": None if self.queue else False,
             "stop_grace_s": self.stop_grace,
             "run_as": self.run_as,
-            "config": specs.config_values(self.config or ())
-            | {
-                "env": specs.environment(self.env or (), os.environ),
-                "secret_env": specs.secrets(self.secret_env or (), os.environ),
-                "working_dir": self.workdir,
-                "service_port": self.port,
-            },
+            "config": self._config(),
             **self._placement(),
         }
         return specs.workloads(
@@ -181,6 +175,17 @@ class WorkloadOptions:
             model=self.model,
             cascade=self.cascade,
         )
+
+    def _config(self) -> JsonObject:
+        """`--config`, and over it what has an option of its own, where that is given."""
+        options = {
+            "env": specs.environment(self.env or (), os.environ) or None,
+            "secret_env": specs.secrets(self.secret_env or (), os.environ) or None,
+            "working_dir": self.workdir,
+            "service_port": self.port,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        return specs.config_values(self.config or ()) | given
 
     def _placement(self) -> JsonObject:
         wanted = specs.affinities(self.affinity or (), option="--affinity")

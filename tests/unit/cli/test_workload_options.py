@@ -50,3 +50,13 @@ def test_placement_becomes_fields_of_the_spec() -> None:
 def test_what_was_not_given_is_not_sent() -> None:
     (spec,) = WorkloadOptions(command=["true"]).specs()
     assert set(spec) == {"id", "name", "type", "config"}
+
+
+def test_options_that_are_not_given_leave_config_alone() -> None:
+    given = ["working_dir=/var", 'env={"A": "b"}', "service_port=9555"]
+    (spec,) = WorkloadOptions(command=["true"], config=given).specs()
+    config = spec["config"]
+    assert (config["working_dir"], config["env"]) == ("/var", {"A": "b"})
+    assert config["service_port"] == 9555
+    (spec,) = WorkloadOptions(command=["true"], config=given, workdir="/tmp", port=80).specs()
+    assert (spec["config"]["working_dir"], spec["config"]["service_port"]) == ("/tmp", 80)
