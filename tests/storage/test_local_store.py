@@ -282,3 +282,21 @@ async def test_blobs_are_private_and_never_named_by_users(store: NodeStore, tmp_
 
 def readable_for_others(root: Path) -> list[str]:
     return [str(path) for path in [root, *root.rglob("*")] if path.stat().st_mode & 0o077]
+
+
+async def test_what_is_done_does_not_fail_because_the_old_bytes_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(blobs: object) -> list[str]:
+        raise OSError(5, "Input/output error")
+
+    async with open_store(tmp_path / "data") as store:
+        await store.put(BUCKET, "k", body(b"old"))
+        with monkeypatch.context() as patch:
+            patch.setattr(store._core.backend, "remove", broken)
+            new = await store.put(BUCKET, "k", body(b"new"))
+            assert await content(store, new) == b"new"
+            assert await store.delete(BUCKET, "k")
+        assert len(blobs_of(tmp_path / "data")) == 2
+        await store.sweep()
+        assert len(blobs_of(tmp_path / "data")) == 0

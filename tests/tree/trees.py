@@ -42,27 +42,9 @@ class Tree:
         for agent in self.agents.values():
             agent.discard()
 
-    def start(
-        self,
-        name: str,
-        *,
-        parent: str | None = None,
-        escalate: bool = False,
-        peers: tuple[str, ...] = (),
-        share: bool = False,
-        environ: Mapping[str, str] | None = None,
-        **config: Any,
-    ) -> Node:
-        """Start an agent that dials those named, and wait until it is healthy."""
-        self.launch(
-            name,
-            parent=parent,
-            escalate=escalate,
-            peers=peers,
-            share=share,
-            environ=environ,
-            **config,
-        )
+    def start(self, name: str, **options: Any) -> Node:
+        """`launch` an agent, and wait until it is healthy."""
+        self.launch(name, **options)
         self.wait_healthy()
         return self.nodes[name]
 
@@ -77,7 +59,7 @@ class Tree:
         environ: Mapping[str, str] | None = None,
         **config: Any,
     ) -> None:
-        """Start an agent; several that are launched in a row start at the same time."""
+        """Start an agent that dials those named; several in a row start at the same time."""
         folder = self._folder / name
         folder.mkdir()
         # The others dial this port again when the agent has been restarted.

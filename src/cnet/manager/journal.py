@@ -24,6 +24,7 @@ from typing import Final
 import orjson
 import structlog
 
+from cnet._support.groups import next_group
 from cnet.errors import CnetError, ConfigError, ConflictError, StorageFullError
 from cnet.model.events import AgentEvent
 from cnet.model.resources import MIB
@@ -282,14 +283,7 @@ class Journal:
     def _run(self) -> None:
         closing = False
         while not closing:
-            group: list[_Change] = []
-            change = self._queue.get()
-            while change is not None:
-                group.append(change)
-                if len(group) >= MAX_GROUP or self._queue.empty():
-                    break
-                change = self._queue.get()
-            closing = change is None
+            group, closing = next_group(self._queue, MAX_GROUP)
             if group:
                 self._settle(group)
 

@@ -30,19 +30,10 @@ def sweep(directory: Path, known: Callable[[Collection[str]], set[str]]) -> int:
 def _sweep_one(path: Path, known: Callable[[Collection[str]], set[str]]) -> bool:
     """Remove a blob that no row named a moment ago, if nobody is making it."""
     try:
-        descriptor = os.open(path, READ)
+        # Known after all: its writer committed in between, and let go.
+        return _unlink_unheld(path, unless=lambda: bool(known([path.name])))
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if known([path.name]):  # its writer committed in between, and let go
-            return False
-        unlink(path)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def remove(path: Path) -> bool:
@@ -53,9 +44,16 @@ def remove(path: Path) -> bool:
             raise
     else:
         return True
+    return _unlink_unheld(path)
+
+
+def _unlink_unheld(path: Path, unless: Callable[[], bool] = lambda: False) -> bool:
+    """Unlink a blob that nobody has locked; `unless` is asked once it is locked here."""
     descriptor = os.open(path, READ)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if unless():
+            return False
         unlink(path)
     except BlockingIOError:
         return False

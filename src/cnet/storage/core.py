@@ -7,14 +7,17 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache, partial
 
 import anyio
+import structlog
 
-from cnet.errors import SpecError
+from cnet.errors import CnetError, SpecError
 from cnet.storage import queries
 from cnet.storage.base import Condition, Draft, FileInfo, StorageBackend
 from cnet.storage.catalog import Catalog
 from cnet.storage.names import check_bucket, check_key
 from cnet.storage.receiving import Receiver
 from cnet.storage.writer import Apply
+
+log = structlog.get_logger(__name__)
 
 _bucket_name = lru_cache(maxsize=256)(check_bucket)
 
@@ -63,10 +66,15 @@ class Core:
             await self.collect(freed)
 
     async def collect(self, blobs: Sequence[str]) -> None:
-        """Remove the bytes of blobs that are garbage."""
+        """Remove the bytes of blobs that are garbage; what cannot be removed now, a sweep will."""
         if not blobs:
             return
-        gone = await self.backend.remove(blobs)
+        try:
+            gone = await self.backend.remove(blobs)
+        except (OSError, CnetError) as error:
+            # What freed them is done and durable: it must not look as if it had failed.
+            log.warning("garbage_left", blobs=len(blobs), why=str(error))
+            return
         self.catalog.post(partial(queries.forget_garbage, blobs=gone))
 
     async def collect_if_left(self, blob: str) -> None:

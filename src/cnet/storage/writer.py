@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 import anyio
 import structlog
 
+from cnet._support.groups import next_group
 from cnet.errors import CnetError, StorageFullError, TransientError
 from cnet.storage.ballast import Ballast
 
@@ -89,14 +90,7 @@ class Writer:
     def _run(self) -> None:
         closing = False
         while not closing:
-            group: list[_Change] = []
-            change = self._queue.get()
-            while change is not None:
-                group.append(change)
-                if len(group) >= MAX_GROUP or self._queue.empty():
-                    break
-                change = self._queue.get()
-            closing = change is None
+            group, closing = next_group(self._queue, MAX_GROUP)
             if group:
                 _tell(self._settle(group))
 
