@@ -23,7 +23,7 @@ group = typer.Typer(add_completion=False, no_args_is_help=True)
 app.add_typer(group, name="data")
 
 SCHEME = "data://"
-_Key = Annotated[str, typer.Argument(metavar="KEY", help="Key of data, or data://KEY[/PATH].")]
+_Key = Annotated[str, typer.Argument(metavar="KEY", help="KEY, KEY/PATH, or these behind data://.")]
 
 
 @app.callback()
@@ -209,8 +209,12 @@ def _remove(client: AgentClient, data_key: str, path: str | None) -> None:
 @group.command()
 def cp(
     ctx: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="SRC", help="A path, or data://KEY[/PATH].")],
-    target: Annotated[str, typer.Argument(metavar="DST", help="A path, or data://KEY[/PATH].")],
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="A path, data://KEY or data://KEY/PATH.")
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="DST", help="A path, data://KEY or data://KEY/PATH.")
+    ],
     agent: AgentOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -40,10 +40,27 @@ def test_table_names_every_command_of_its_modules_and_no_other() -> None:
     assert found == set(COMMANDS.items())
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def every_command() -> list[str]:
+    """All of the table, and those within groups: `data put`."""
+    found = []
+    for name, module in COMMANDS.items():
+        command = typer.main.get_command(import_module(f"cnet.cli.{module}").app)
+        if isinstance(command, typer.core.TyperGroup):
+            command = command.commands[name]
+        found.append(name)
+        if isinstance(command, typer.core.TyperGroup):
+            found += [f"{name} {part}" for part in command.commands]
+    return found
+
+
+@pytest.mark.parametrize("command", every_command())
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command, "--help"]) == 0
+    assert main([*command.split(), "--help"]) == 0
     assert "Usage: cnet " + command in capsys.readouterr().out
+
+
+def test_commands_of_groups_are_among_them() -> None:
+    assert {"data", "data get", "cluster up", "ps"} <= set(every_command())
 
 
 def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
