@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.api.node import Json, Node
-from tests.support.agents import AgentProcess, start_agent
+from tests.api.node import Json, Node, process_spec
+from tests.support.agents import AgentProcess, start_agent, wait_until
 
 
 def _until(events: Iterator[Json], status: str) -> list[Json]:
@@ -103,6 +106,26 @@ def own_agent(tmp_path: Path) -> Iterator[AgentProcess]:
     agent = start_agent(tmp_path, resources={"cpu": 4})
     yield agent
     agent.stop()
+
+
+def test_a_run_that_ended_before_its_start_was_written_down_has_still_run(
+    own_agent: AgentProcess,
+) -> None:
+    spec = process_spec("sh", "-c", f"kill -9 {own_agent.pid}; exit 7", id=str(uuid.uuid4()))
+    with Node(own_agent) as before, before.events() as events:
+        before.process("true")
+        last = int(_until(events, "completed")[-1]["id"])
+        with suppress(httpx.TransportError):
+            before.submit(spec)
+        wait_until(lambda: own_agent.process and own_agent.process.poll() is not None)
+    own_agent.restart()
+    with Node(own_agent) as after:
+        ended = after.wait_status(spec["id"], "failed")
+        assert ended["exit_code"] == 7
+        assert ended["started_at"] is not None
+        with after.events(after=last) as events:
+            seen = _until(events, "failed")
+    assert [event["data"]["status"] for event in seen] == ["pending", "running", "failed"]
 
 
 @pytest.mark.parametrize("end", ["terminate", "kill"])

@@ -110,6 +110,8 @@ class Driver:
         task = workload.task(self._node_id)
         run = await executor.attach(task) if found else None
         if isinstance(run, RunExit):
+            if run.started_at is not None:  # it may have ended before its start was written down
+                self._ran(workload, executor, run.started_at)
             return judge(run, service=isinstance(executor, ServesEndpoint))
         if run is None:
             if workload.status.phase == Phase.STOPPING:
@@ -177,12 +179,20 @@ class Driver:
             "detail": _limits_note(run),
         }
         self._state.ledger.commit(workload.id)
-        if workload.status.phase == Phase.STARTING and not isinstance(executor, ServesEndpoint):
-            self._state.post(
-                workload, Event.READY, reason=None, started_at=run.started_at, **changes
-            )
-        elif workload.status.pid != run.pid:
+        if (
+            not self._ran(workload, executor, run.started_at, **changes)
+            and workload.status.pid != run.pid
+        ):
             self._state.post(workload, **changes)
+
+    def _ran(
+        self, workload: Workload, executor: Executor, started_at: float, **changes: Any
+    ) -> bool:
+        """Whether this makes it `running`; a service is so only when it answers."""
+        if workload.status.phase != Phase.STARTING or isinstance(executor, ServesEndpoint):
+            return False
+        self._state.post(workload, Event.READY, reason=None, started_at=started_at, **changes)
+        return True
 
     async def _stop_when_asked(self, workload: Workload, run: Run) -> None:
         await workload.stop_asked.wait()
