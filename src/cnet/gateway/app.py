@@ -140,9 +140,10 @@ class _Exchange:
             await self._start(reply, part.length)
             left = part.length - len(held)
             await self._send(_piece(held, more=left > 0))
-            async for piece in content:
-                left -= len(piece)
-                await self._send(_piece(piece, more=left > 0))
+            while left > 0:
+                held = await anext(content)
+                left -= len(held)
+                await self._send(_piece(held, more=left > 0))
 
     async def _start(self, reply: Reply, length: int) -> None:
         headers = reply.headers

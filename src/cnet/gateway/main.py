@@ -23,7 +23,7 @@ from cnet.errors import CnetError, ConfigError, PortTakenError, SpecError
 from cnet.gateway.app import GatewayApp
 from cnet.gateway.authentication import Authenticator
 from cnet.gateway.service import Gateway
-from cnet.gateway.transport import SendfileProtocol
+from cnet.gateway.transport import GatewayProtocol
 from cnet.serving import bind, serve_here
 from cnet.storage import open_store
 from cnet.storage.keys import KeyFile
@@ -86,7 +86,7 @@ async def _serve(
         await serve_here(
             GatewayApp(gateway, authenticator),
             listener,
-            protocol=SendfileProtocol,
+            protocol=GatewayProtocol,
             keep_alive_s=_KEEP_ALIVE_S,
         )
 

@@ -13,8 +13,8 @@ import hmac
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from cnet.gateway.claims import ALGORITHM, Claim, Scope, read_claim
@@ -29,8 +29,7 @@ SecretOf = Callable[[str], str | None]
 """The secret of an access key id; None where there is no such key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(NamedTuple):
     """A verified signature, and what the chunks of a streamed body are verified with."""
 
     access_key: str

@@ -142,8 +142,7 @@ class Upload:
     """Unix seconds"""
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """A piece of an open file, for sendfile. Good until the next one is asked for."""
 
     descriptor: int

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio.to_thread
 
@@ -18,8 +17,7 @@ AT_ONCE_BYTES: Final = 64 * 1024
 """Up to here bytes that are in the page cache are read without a thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A piece of a file, which is open already where it has a descriptor."""
 
     path: str
