@@ -125,6 +125,11 @@ class _Exchange:
         if part.length == 0:
             await self.send(Reply(reply.status, reply.headers))
             return
+        if part.length <= _SMALL:
+            at_hand = gateway.store.at_hand(part.file, part.start, part.length)
+            if at_hand is not None:
+                await self.send(Reply(reply.status, reply.headers, at_hand))
+                return
         sender: FileSender | None = (self._scope.get("extensions") or {}).get(EXTENSION)
         if part.length > _SMALL and sender is not None:
             extents = gateway.store.extents(part.file, part.start, part.length)

@@ -136,6 +136,8 @@ class GatewayProtocol(HttpToolsProtocol):
 
     _prompt = False
     """whether the request may be answered at once"""
+    _idle_since: float | None = None
+    """by the clock of the loop; None while something comes in or is answered"""
 
     def on_message_begin(self) -> None:
         """Called by the parser."""
@@ -224,10 +226,12 @@ class GatewayProtocol(HttpToolsProtocol):
             raise RuntimeError("a header of the reply has a line break inside")
         bodies = [piece["body"] for piece in pieces]
         self.transport.write(b"".join([STATUS_LINE[start["status"]], lines, b"\r\n\r\n", *bodies]))
+        self.server_state.total_requests += 1
         if keeps:
-            self.on_response_complete()
+            self._idle_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self._look_again_in(self.timeout_keep_alive)
         else:
-            self.server_state.total_requests += 1
             self.transport.close()
 
     def _go_on(self, exchange: _Exchange, rest: Coroutine[Any, Any, None]) -> None:
@@ -244,6 +248,45 @@ class GatewayProtocol(HttpToolsProtocol):
             self.app = whole
         exchange.cycle = self.cycle
         super().on_message_complete()
+
+    # A timer for each pause between requests costs more than parsing one: uvicorn's is left to run,
+    # and looks whether the connection was idle all the time.
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the transport."""
+        self._stop_looking()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Called when the reply of a task is complete."""
+        self._stop_looking()
+        super().on_response_complete()
+        self._idle_since = self.loop.time()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Called by the timer."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_again_in(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Called by uvicorn when something has come in."""
+        self._idle_since = None
+
+    def _look_again_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+    def _stop_looking(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
 
     def _extensions(self, exchange: _Exchange) -> dict[str, Any]:
         return {EXTENSION: FileSender(exchange)} if self.scheme == "http" else {}

@@ -183,6 +183,13 @@ class Store(Protocol):
         """The bytes of exactly that version, from `start` on; NotFoundError if it is gone."""
         ...
 
+    def at_hand(self, file: FileInfo, start: int, length: int) -> bytes | None:
+        """A small piece that needs no waiting, since it is in memory; None where it is not.
+
+        The range must lie inside of the file.
+        """
+        ...
+
     def local_path(self, file: FileInfo) -> str | None:
         """Where the bytes are on this machine; None where they are elsewhere, or in several files
         (a file that was put in parts is never copied together: use `extents`).
@@ -379,6 +386,10 @@ class StorageBackend(Protocol):
         self, blob: str, start: int, length: int
     ) -> AbstractAsyncContextManager[Iterator[Extent]] | None:
         """The same as pieces of open files; None where the bytes are not on this machine."""
+        ...
+
+    def at_hand(self, blob: str, start: int, length: int) -> bytes | None:
+        """A piece that the blob has, if it is in this machine's memory; None: ask `read`."""
         ...
 
     async def remove(self, blobs: Sequence[str]) -> list[str]:

@@ -62,7 +62,7 @@ class FileReader(AsyncIterator[bytes]):
         extent = self._extent
         position = extent.offset + self._done
         size = min(CHUNK_BYTES, extent.length - self._done)
-        data = _read_cached(extent.descriptor, size, position) if size <= AT_ONCE_BYTES else b""
+        data = read_cached(extent.descriptor, size, position) if size <= AT_ONCE_BYTES else b""
         if not data:
             data = await anyio.to_thread.run_sync(os.pread, extent.descriptor, size, position)
         if not data:
@@ -73,7 +73,7 @@ class FileReader(AsyncIterator[bytes]):
         return data
 
 
-def _read_cached(descriptor: int, size: int, position: int) -> bytes:
+def read_cached(descriptor: int, size: int, position: int) -> bytes:
     """What is in memory already; nothing where that would have to wait for the disk."""
     buffer = bytearray(size)
     try:

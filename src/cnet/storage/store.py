@@ -124,6 +124,10 @@ class NodeStore:
         extents = self._backend.extents(file.blob, *_range(file, start, length))
         return None if extents is None else self._collecting(file, extents)
 
+    def at_hand(self, file: FileInfo, start: int, length: int) -> bytes | None:
+        """See Store."""
+        return self._backend.at_hand(file.blob, start, length)
+
     def local_path(self, file: FileInfo) -> str | None:
         """See Store."""
         return self._backend.path(file.blob)
