@@ -21,6 +21,7 @@ from cnet._support import clock, log
 from cnet._support.files import FileLock, write_atomic
 from cnet.agent.capacity import detect
 from cnet.agent.data import OpenData, open_data
+from cnet.agent.holdings import Holdings
 from cnet.agent.neighbours import Neighbours
 from cnet.agent.room import Room, SharedLedger
 from cnet.agent.tree import Tree
@@ -145,7 +146,13 @@ class Agent:
             ),
         )
         room = Room(data.store, ledger, manager)
-        data.objects.on_change = room.look
+        holdings = Holdings(data.objects, data.cache, manager.holds_data)
+
+        def stored_changed() -> None:
+            room.look()
+            holdings.changed()
+
+        data.objects.on_change = stored_changed
         context = ApiContext(
             manager=manager,
             exchange=tree.exchange,
@@ -187,6 +194,7 @@ class Agent:
                     await group.start(server.run, listener, name="http")
                     await group.start(tree.links.run, name="links")
                     group.start_soon(room.run, name="room")
+                    group.start_soon(holdings.run, name="holdings")
                     self._announce(manager.node_id, listener, url_file)
                     async for number in signals:
                         logger.info("stopping", signal=signal.Signals(number).name)

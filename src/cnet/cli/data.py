@@ -10,7 +10,7 @@ import typer
 
 from cnet.cli import downloads, exit_codes, specs, tables
 from cnet.cli.exit_codes import ExitCode
-from cnet.cli.output import emit, emit_json, emit_json_line, report
+from cnet.cli.output import emit, emit_json, emit_json_line, note, report
 from cnet.cli.progress import Progress
 from cnet.cli.session import AgentOption, JsonOption, Session, session_of
 from cnet.cli.sizes import format_age, format_size
@@ -121,6 +121,9 @@ def ls(
     key: Annotated[
         str | None, typer.Argument(metavar="[KEY]", help="Show the files of this one.")
     ] = None,
+    everywhere: Annotated[
+        bool, typer.Option("--all", "-a", help="Those of all nodes that the agent knows.")
+    ] = False,
     agent: AgentOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -128,23 +131,27 @@ def ls(
     session = session_of(ctx, agent=agent, as_json=as_json)
     with session.connect() as client:
         if key is None:
-            _list_objects(client, as_json=session.as_json)
+            found, silent = (
+                client.data.list_tree() if everywhere else (list(client.data.list()), set[str]())
+            )
+            _list_objects(found, as_json=session.as_json)
+            if silent:
+                note(f"no answer from {', '.join(sorted(silent))}")
         else:
             data_key, path = _parsed(key)
             _list_files(list(_wanted(client, data_key, path)), as_json=session.as_json)
 
 
-def _list_objects(client: AgentClient, *, as_json: bool) -> None:
-    found = list(client.data.list())
+def _list_objects(found: list[JsonObject], *, as_json: bool) -> None:
     if as_json:
         emit_json(found)
         return
-    table = tables.plain_table(
-        "KEY", "NAME", "TYPE", "ACCESS", "FILES", "SIZE", "AGE", right=("FILES", "SIZE", "AGE")
-    )
+    columns = ("KEY", "NODE", "NAME", "TYPE", "ACCESS", "FILES", "SIZE", "AGE")
+    table = tables.plain_table(*columns, right=("FILES", "SIZE", "AGE"))
     for each in found:
         table.add_row(
             tables.cell(each["data_key"]),
+            tables.cell(each["node_id"]),
             tables.cell(each["name"]),
             tables.cell(each["data_type"]),
             tables.cell(each["access_mode"]),
