@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import signal
 import socket
@@ -322,4 +324,13 @@ def _listen(settings: Settings) -> socket.socket:
         )[0]
         return socket.create_server(target[:2], family=family, backlog=2048)
     except OSError as error:
-        raise ConfigError(f"agent.address: cannot listen on {address}:{port}: {error}") from error
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"agent.port: {port} is in use on {address}; stop what listens there, or choose "
+                "another (0: any that is free)"
+            ) from error
+        raise ConfigError(
+            f"agent.address: cannot listen on {address}:{port}: {os.strerror(error.errno)}"
+            if error.errno and error.errno > 0  # not so for errors of name resolution
+            else f"agent.address: cannot listen on {address}:{port}: {error.strerror}"
+        ) from error
