@@ -22,7 +22,7 @@ MAX_PUT = 5 * 1024**3
 """Bytes of one PutObject or UploadPart, as in S3."""
 
 _IDLE_S = 60.0
-_GATHER = 512 * 1024
+_GATHER = 64 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHECKSUM = "x-amz-checksum-"
 _NOT_VALUES = ("algorithm", "type", "mode")
@@ -61,7 +61,7 @@ class Payload:
         )
 
     async def content(self) -> AsyncIterator[bytes]:
-        """The decoded content, in pieces worth a write."""
+        """The decoded content; what comes in single bytes is gathered."""
         gathered: list[bytes] = []
         size = total = 0
         async for data in self._raw():
