@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST ?= $(BIN)/python -m pytest
+# The tests start hundreds of agents: without the compiled files each would compile all of CNET.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test test-fast check fmt lint types layers bench clean help
 
