@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST ?= $(BIN)/python -m pytest
 CLIENTS := $(VENV)/s3-clients
+# The tests start hundreds of agents: without the compiled files each would compile all of CNET.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup s3-clients demo test test-fast check fmt lint types layers bench clean help
 

@@ -142,7 +142,7 @@ def test_waiting_outlives_a_killed_and_restarted_agent(tmp_path: Path) -> None:
                 )
             )
             waiter.start()
-            assert looked.wait(10)
+            assert looked.wait(60)
             agent.kill()
             agent.restart()
             assert agent.client.get(workload["id"])["process_pid"] == workload["process_pid"]
