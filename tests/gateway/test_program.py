@@ -20,6 +20,8 @@ from tests.gateway.gateways import TOKEN, Gateway, keys_file, run_to_end, runnin
         (["--base-path", "DATA"], "--anonymous"),
         (["--base-path", "DATA", "--anonymous", "--port", "70000"], "--port"),
         (["--base-path", "DATA", "--anonymous", "--port", "x"], "--port"),
+        (["--base-path", "DATA", "--anonymous", "--workers", "0"], "--workers"),
+        (["--base-path", "DATA", "--anonymous", "--workers", "x"], "--workers"),
         (["--base-path", "DATA", "--anonymous", "--bucket", "A"], "--bucket A"),
         (["--base-path", "DATA", "--keys-file", "DATA/none"], "cannot be read"),
         (["--base-path", "DATA", "--auth-token-file", "DATA/none"], "--auth-token-file"),

@@ -25,6 +25,7 @@ _IDLE_S = 60.0
 _GATHER = 64 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHECKSUM = "x-amz-checksum-"
+_CHECKSUM_HEADER = _CHECKSUM.encode()
 _NOT_VALUES = ("algorithm", "type", "mode")
 
 
@@ -204,7 +205,7 @@ def _checksums(request: WireRequest, trailer: str | None) -> dict[str, str]:
     """Algorithm → base64; empty where it is yet to come, or only to be computed."""
     found = {} if trailer is None else {trailer: ""}
     for raw_name in request.headers:
-        if not raw_name.startswith(_CHECKSUM.encode()):
+        if not raw_name.startswith(_CHECKSUM_HEADER):
             continue
         name = raw_name.decode("latin-1")[len(_CHECKSUM) :]
         if name in _NOT_VALUES:

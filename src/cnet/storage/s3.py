@@ -79,6 +79,9 @@ class ObjectBackend:
     ) -> AbstractAsyncContextManager[Iterator[Extent]] | None:
         """None: nothing of it is on this machine."""
 
+    def at_hand(self, blob: str, start: int, length: int) -> bytes | None:
+        """None: nothing of it is on this machine."""
+
     async def remove(self, blobs: Sequence[str]) -> list[str]:
         """See StorageBackend."""
         gone: list[str] = []
