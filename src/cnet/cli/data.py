@@ -10,7 +10,7 @@ import typer
 
 from cnet.cli import downloads, exit_codes, specs, tables
 from cnet.cli.exit_codes import ExitCode
-from cnet.cli.output import emit, emit_json, emit_json_line, note, report
+from cnet.cli.output import emit, emit_json, emit_json_line, note, printable, report
 from cnet.cli.progress import Progress
 from cnet.cli.session import AgentOption, JsonOption, Session, session_of
 from cnet.cli.sizes import format_age, format_size
@@ -112,7 +112,7 @@ def _get(session: Session, key: str, dest: Path | None) -> None:
     if session.as_json:
         emit_json({"data_key": data_key, "files": len(wanted), "size": size, "path": where})
     else:
-        emit(f"{where}  {format_size(size)}")
+        emit(f"{printable(where)}  {format_size(size)}")
 
 
 @group.command()
@@ -266,7 +266,7 @@ def _tell_written(session: Session, data_key: str, done: JsonObject) -> None:
     if session.as_json:
         emit_json(done)
     else:
-        emit(f"{SCHEME}{data_key}/{done['path']}  {format_size(done['size'])}")
+        emit(f"{SCHEME}{data_key}/{printable(done['path'])}  {format_size(done['size'])}")
 
 
 def _parsed(text: str) -> tuple[str, str | None]:

@@ -30,9 +30,16 @@ def targets(
 def _safe(path: str) -> PurePosixPath:
     """The agent is not trusted with where files are written."""
     parts = path.split("/")
-    if any(part in {"", ".", ".."} or "\0" in part for part in parts):
+    if any(part in {"", ".", ".."} for part in parts) or not _names_a_file(path):
         raise SpecError(f"{path!r} cannot be written below a folder", field="DEST")
     return PurePosixPath(path)
+
+
+def _names_a_file(path: str) -> bool:
+    try:
+        return b"\0" not in path.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def fetch(
@@ -44,7 +51,7 @@ def fetch(
 ) -> None:
     """One file. SpecError where it cannot be written, TransientError when other bytes came."""
     digest = str(file["sha256"])
-    part = target.with_name(f".{target.name[:80]}.{digest[:16]}.part")
+    part = target.with_name(f".{target.name[:40]}.{digest[:16]}.part")
     try:
         if _is_there(target, file):
             passed(file["size"])
@@ -60,6 +67,8 @@ def fetch(
             if start < file["size"]:
                 with data.open(data_key, file["path"], start=start, etag=file["hash"]) as content:
                     for chunk in content:
+                        if out.tell() + len(chunk) > file["size"]:
+                            break  # it does not end where it should: the digest tells
                         out.write(chunk)
                         so_far.update(chunk)
                         passed(len(chunk))

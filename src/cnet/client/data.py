@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
-from cnet.client.replies import field_of, json_object
+from cnet.client.replies import field_of, foreign, json_object
 from cnet.client.transport import Transport
 from cnet.errors import SpecError
 
@@ -24,6 +25,8 @@ CHUNK = 256 * 1024
 PATIENCE_S = 300.0
 """Between two pieces of a content, and until what was sent is durable."""
 _PAGE = 500
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MD5 = re.compile(r"[0-9a-f]{32}(-\d{1,5})?")  # with a dash of a file that came in parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class DataClient:
     def files(self, data_key: str) -> Iterator[JsonObject]:
         """All files of an object, by path."""
         for page in self._pages(_path(data_key)):
-            yield from field_of(page, "file_list", list)
+            for file in field_of(page, "file_list", list):
+                yield _checked(file)
 
     def delete(self, data_key: str) -> JsonObject:
         """Delete the data; the workload's record stays: `{message}`."""
@@ -134,6 +138,20 @@ class DataClient:
             if not cursor:
                 return
             params["cursor"] = str(cursor)
+
+
+def _checked(file: object) -> JsonObject:
+    """One of a `file_list`; CnetError where it is not what an agent says of a file."""
+    if not isinstance(file, dict):
+        raise foreign("file_list holds something that is no object")
+    field_of(file, "path", str)
+    if field_of(file, "size", int) < 0:
+        raise foreign(f"the size of {file['path']!r} is negative")
+    if not _SHA256.fullmatch(field_of(file, "sha256", str)):
+        raise foreign(f"the sha256 of {file['path']!r} is none")
+    if not _MD5.fullmatch(field_of(file, "hash", str)):
+        raise foreign(f"the hash of {file['path']!r} is none")
+    return file
 
 
 def chunks(file: Path, sent: Callable[[int], None] = lambda size: None) -> Iterator[bytes]:

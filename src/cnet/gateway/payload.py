@@ -125,11 +125,11 @@ class Payload:
         """What S3 calls it when the store found something else than was announced."""
         if error.field == "size":
             return S3Error("IncompleteBody", error.message)
-        if error.field == "sha256" and self.expected.sha256 is not None:
+        if error.field == "sha256":
             return self._other_sha256()
         if error.field == "md5":
             return S3Error("BadDigest", "The Content-MD5 you specified did not match what came.")
-        name = (error.field or "checksum").upper()
+        name = (error.field or "checksum").removeprefix("checksum_").upper()
         return S3Error("BadDigest", f"The {name} you specified did not match what came.")
 
     def _other_sha256(self) -> S3Error:

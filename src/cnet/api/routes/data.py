@@ -75,11 +75,12 @@ async def get_data(
     item = await _seek(context, request, data_key)
     if isinstance(item, Response):
         return item
-    objects = context.the_data.objects
-    files = await objects.files(item, after=_text("cursor", cursor), limit=limit + 1)
+    held, files = await context.the_data.objects.view(
+        item, after=_text("cursor", cursor), limit=limit + 1
+    )
     shown = [describe_file(item, file) for file in files[:limit]]
     more = len(files) > limit
-    body = _shown(context, await objects.contents(item, limit=1)) | {
+    body = _shown(context, held) | {
         "file_list": shown,
         "next_cursor": shown[-1]["path"] if more else None,
     }
