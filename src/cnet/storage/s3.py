@@ -7,7 +7,9 @@ copied together through this node; uploads that broke off are left to the store'
 
 from __future__ import annotations
 
+import atexit
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -56,7 +58,14 @@ _FIELDS: Final = {
 """What is wrong in the settings when the store answers so."""
 _STATUS: Final = re.compile(r"status code: (\d{3} [A-Za-z ]{1,40})")
 
+_METADATA: Final = "://169.254."
+"""Where the machine's role is asked for."""
+
 log = structlog.get_logger(__name__)
+
+# A thread of obstore's that is just about to hand over a result ends the whole process by SIGABRT
+# if it meets an interpreter that is being taken down (pyo3-async-runtimes, issue 40).
+atexit.register(time.sleep, 0.05)
 
 
 class ObjectBackend:
@@ -167,7 +176,8 @@ class ObjectBackend:
             said = _CODE.search(str(cause))
             if said is not None and said[1] in _FIELDS:
                 raise ConfigError(f"storage.s3.{_FIELDS[said[1]]}: {error.message}") from error
-            if isinstance(cause, PermissionDeniedError | UnauthenticatedError):
+            refused = isinstance(cause, PermissionDeniedError | UnauthenticatedError)
+            if refused or _METADATA in str(cause):
                 raise ConfigError(f"storage.s3.credentials_file: {error.message}") from error
             raise
 
@@ -326,6 +336,8 @@ def _unreachable(error: Exception) -> UnreachableError:
 def _said(error: Exception) -> str:
     """One line, without what the store repeats of the request in its answer."""
     text = str(error)
+    if _METADATA in text:
+        return "there are no credentials: no file, none in the environment, and no role here"
     said = [found[1] for found in (_STATUS.search(text), _CODE.search(text)) if found]
     if said:
         return f"answers {' '.join(said)}"
