@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ import httpx
 
 from cnet.client.replies import field_of, json_object
 from cnet.client.transport import Transport
-from cnet.errors import SpecError
+from cnet.errors import BadGatewayError, SpecError
 
 JsonObject = dict[str, Any]
 
@@ -23,6 +25,8 @@ CHUNK = 256 * 1024
 PATIENCE_S = 300.0
 """Between two pieces of a content, and until what was sent is durable."""
 _PAGE = 500
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,20 @@ class Source:
 
     path: str
     file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file that is being read, in one version."""
+
+    start: int
+    """where the pieces begin"""
+    size: int | None
+    """of the whole file, where it is told"""
+    etag: str
+    sha256: str | None
+    """of the whole file, where it is told"""
+    pieces: Iterator[bytes]
 
 
 class DataClient:
@@ -62,22 +80,16 @@ class DataClient:
     @contextmanager
     def open(
         self, data_key: str, path: str, *, start: int = 0, etag: str | None = None
-    ) -> Iterator[Iterator[bytes]]:
-        """The bytes of a file from `start` on.
-
-        With `etag` ConflictError (`precondition_failed`) when the file is another one by now.
-        """
+    ) -> Iterator[Content]:
+        """The bytes of a file from `start` on if it still has that `etag`, else all of it."""
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        if etag is not None:
-            headers["If-Match"] = f'"{etag}"'
+            headers["If-Range"] = f'"{etag}"'
         with self._http.stream(
             _path(data_key, path), read_timeout_s=PATIENCE_S, headers=headers
         ) as reply:
-            if start and reply.status_code != httpx.codes.PARTIAL_CONTENT:
-                raise SpecError(f"{path}: the agent does not send it from byte {start} on")
-            yield reply.iter_raw(CHUNK)
+            yield _content_of(reply)
 
     def write(self, data_key: str, path: str, content: Iterable[bytes]) -> JsonObject:
         """Store or replace a file of an object that is not readonly."""
@@ -122,6 +134,23 @@ class DataClient:
             if not cursor:
                 return
             params["cursor"] = str(cursor)
+
+
+def _content_of(reply: httpx.Response) -> Content:
+    start, size = 0, reply.headers.get("content-length", "")
+    if reply.status_code == httpx.codes.PARTIAL_CONTENT:
+        found = _CONTENT_RANGE.fullmatch(reply.headers.get("content-range", ""))
+        if found is None:
+            raise BadGatewayError(f"{reply.url}: an answer 206 without a Content-Range")
+        start, size = int(found[1]), found[2]
+    digest = _DIGEST.search(reply.headers.get("repr-digest", ""))
+    return Content(
+        start=start,
+        size=int(size) if size.isdigit() else None,
+        etag=reply.headers.get("etag", "").strip('"'),
+        sha256=None if digest is None else base64.b64decode(digest[1]).hex(),
+        pieces=reply.iter_raw(),  # as they come: a piece that is waited for is lost when it breaks
+    )
 
 
 def chunks(file: Path, sent: Callable[[int], None] = lambda size: None) -> Iterator[bytes]:
