@@ -50,11 +50,7 @@ class OpenData:
         storage = self.settings.storage
         return DataContext(
             objects=self.objects,
-            places=DataPlaces(
-                root=self.settings.data_root,
-                database=_database(self.settings),
-                allowed=tuple(map(Path, storage.roots)),
-            ),
+            places=self._places,
             inputs=Inputs(self.objects, self.cache, remote),
             limits=FetchLimits(
                 allow_private_urls=storage.allow_private_urls,
@@ -62,6 +58,14 @@ class OpenData:
                 max_object_bytes=storage.max_object_bytes,
                 max_files=storage.max_files,
             ),
+        )
+
+    @property
+    def _places(self) -> DataPlaces:
+        return DataPlaces(
+            root=self.settings.data_root,
+            database=_database(self.settings),
+            allowed=tuple(map(Path, self.settings.storage.roots)),
         )
 
     def for_routes(self, remote: RemoteData) -> DataService:
@@ -72,6 +76,7 @@ class OpenData:
             max_object_bytes=storage.max_object_bytes,
             max_files=storage.max_files,
             remote=remote,
+            keys_file=self._places.keys_file,
         )
 
     async def sweep(self, known: Iterable[str]) -> None:

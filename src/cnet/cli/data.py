@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cnet.cli import exit_codes, specs, tables, uploads
+from cnet.cli import access_keys, exit_codes, specs, tables, uploads
 from cnet.cli.downloads import Downloads, targets_of
 from cnet.cli.exit_codes import ExitCode
 from cnet.cli.output import emit, emit_json, emit_json_line, note, report
@@ -24,6 +24,7 @@ from cnet.errors import CnetError, NotFoundError, SpecError
 app = typer.Typer(add_completion=False)
 group = typer.Typer(add_completion=False, no_args_is_help=True)
 app.add_typer(group, name="data")
+group.add_typer(access_keys.group, name="keys", help="Access keys of the node's data gateways.")
 
 SCHEME = "data://"
 _Key = Annotated[str, typer.Argument(metavar="KEY", help="KEY, KEY/PATH, or these behind data://.")]

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ CHUNK = 256 * 1024
 PATIENCE_S = 300.0
 """Between two pieces of a content, and until what was sent is durable."""
 _PAGE = 500
+_KEYS = "/api/access-keys"
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 
@@ -124,6 +125,22 @@ class DataClient:
             timeout_s=PATIENCE_S,
         )
         return json_object(reply)
+
+    def access_keys(self) -> Sequence[JsonObject]:
+        """Of the gateways of the agent's node, without secrets."""
+        found: Sequence[JsonObject] = field_of(
+            json_object(self._http.request("GET", _KEYS)), "access_keys", list
+        )
+        return found
+
+    def create_access_key(self, *, buckets: Sequence[str] | None, read_only: bool) -> JsonObject:
+        """A new one, with its `secret_access_key`."""
+        wanted = {"buckets": None if buckets is None else list(buckets), "read_only": read_only}
+        return json_object(self._http.request("POST", _KEYS, json=wanted))
+
+    def revoke_access_key(self, key_id: str) -> JsonObject:
+        """Raises NotFoundError."""
+        return json_object(self._http.request("DELETE", f"{_KEYS}/{quote(key_id, safe='')}"))
 
     def _pages(self, path: str, name: str) -> Iterator[JsonObject]:
         params = {"limit": str(_PAGE)}
