@@ -306,7 +306,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+        raise ConfigError(f"{path}: not YAML: {_yaml_fault(error)}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -318,7 +318,15 @@ def _parse(name: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: not a YAML value: {error}") from error
+        raise ConfigError(f"{name}: not a YAML value: {_yaml_fault(error)}") from error
+
+
+def _yaml_fault(error: Exception) -> str:
+    """On one line, without the excerpt: `line 6, column 23: mapping values are not allowed`."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    mark = error.problem_mark
+    return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
 
 
 def _set(tree: dict[str, Any], keys: list[str], value: object) -> None:

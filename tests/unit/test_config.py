@@ -164,7 +164,7 @@ def test_every_key_by_environment(name: str, value: str, path: str, expected: ob
         ("[1, 2]", "the top level must be a mapping of sections"),
         ("just text", "the top level must be a mapping of sections"),
         ("a: [", "not YAML"),
-        ("a: b: c", "not YAML"),
+        ("a: b: c", "not YAML: line 1, column 5: mapping values are not allowed here"),
         ("x: !!python/object:os.system {}", "not YAML"),
     ],
 )

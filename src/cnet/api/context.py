@@ -17,8 +17,8 @@ from cnet.manager import Manager
 from cnet.storage.objects import DataObjects
 
 SEARCH_HEADER: Final = "x-cnet-data-search"
-"""Agents ask each other with it: an agent that has not heard of a key asks all nodes it knows."""
-SEARCH_VIEW: Final = "view"
+"""An agent that has not heard of a key asks all nodes it knows, unless this says `none`."""
+SEARCH_NONE: Final = "none"
 
 
 @dataclass(slots=True, kw_only=True)

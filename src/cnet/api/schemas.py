@@ -133,6 +133,9 @@ class DataList(BaseModel):
     data: list[DataBody]
     count: int
     next_cursor: str | None = Field(description="null at the end")
+    unreachable: list[str] | None = Field(
+        None, description="with `scope=tree`: nodes that gave no answer"
+    )
 
 
 class DataDetails(DataBody):

@@ -175,6 +175,9 @@ def ls(
     key: Annotated[
         str | None, typer.Argument(metavar="[KEY]", help="Show the files of this one.")
     ] = None,
+    everywhere: Annotated[
+        bool, typer.Option("--all", "-a", help="Those of all nodes that the agent knows.")
+    ] = False,
     agent: AgentOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -182,23 +185,27 @@ def ls(
     session = session_of(ctx, agent=agent, as_json=as_json)
     with session.connect() as client:
         if key is None:
-            _list_objects(client, as_json=session.as_json)
+            found, silent = (
+                client.data.list_tree() if everywhere else (list(client.data.list()), set[str]())
+            )
+            _list_objects(found, as_json=session.as_json)
+            if silent:
+                note(f"no answer from {', '.join(sorted(silent))}")
         else:
             data_key, path = _parsed(key)
             _list_files(list(_wanted(client, data_key, path)), as_json=session.as_json)
 
 
-def _list_objects(client: AgentClient, *, as_json: bool) -> None:
-    found = list(client.data.list())
+def _list_objects(found: list[JsonObject], *, as_json: bool) -> None:
     if as_json:
         emit_json(found)
         return
-    table = tables.plain_table(
-        "KEY", "NAME", "TYPE", "ACCESS", "FILES", "SIZE", "AGE", right=("FILES", "SIZE", "AGE")
-    )
+    columns = ("KEY", "NODE", "NAME", "TYPE", "ACCESS", "FILES", "SIZE", "AGE")
+    table = tables.plain_table(*columns, right=("FILES", "SIZE", "AGE"))
     for each in found:
         table.add_row(
             tables.cell(each["data_key"]),
+            tables.cell(each["node_id"]),
             tables.cell(each["name"]),
             tables.cell(each["data_type"]),
             tables.cell(each["access_mode"]),

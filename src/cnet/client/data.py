@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import builtins
 import json
 import re
 import secrets
@@ -60,7 +61,17 @@ class DataClient:
 
     def list(self) -> Iterator[JsonObject]:
         """Objects on the agent's own node, by key."""
-        yield from self._pages("/api/data", "data")
+        for page in self._pages("/api/data"):
+            yield from field_of(page, "data", list)
+
+    def list_tree(self) -> tuple[builtins.list[JsonObject], set[str]]:
+        """Objects on all nodes that the agent knows, by key; and the nodes that did not answer."""
+        found: builtins.list[JsonObject] = []
+        silent: set[str] = set()
+        for page in self._pages("/api/data", scope="tree"):
+            found += field_of(page, "data", list)
+            silent.update(field_of(page, "unreachable", list))
+        return found, silent
 
     def get(self, data_key: str) -> JsonObject:
         """An object, with the first page of its `file_list`. Raises NotFoundError."""
@@ -68,7 +79,8 @@ class DataClient:
 
     def files(self, data_key: str) -> Iterator[JsonObject]:
         """All files of an object, by path."""
-        yield from self._pages(_path(data_key), "file_list")
+        for page in self._pages(_path(data_key)):
+            yield from field_of(page, "file_list", list)
 
     def delete(self, data_key: str) -> JsonObject:
         """Delete the data; the workload's record stays: `{message}`."""
@@ -142,11 +154,11 @@ class DataClient:
         """Raises NotFoundError."""
         return json_object(self._http.request("DELETE", f"{_KEYS}/{quote(key_id, safe='')}"))
 
-    def _pages(self, path: str, name: str) -> Iterator[JsonObject]:
-        params = {"limit": str(_PAGE)}
+    def _pages(self, path: str, **params: str) -> Iterator[JsonObject]:
+        params["limit"] = str(_PAGE)
         while True:
             page = json_object(self._http.request("GET", path, params=params))
-            yield from field_of(page, name, list)
+            yield page
             cursor = page.get("next_cursor")
             if not cursor:
                 return
