@@ -139,10 +139,10 @@ class S3Settings(_Section):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     bucket: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{2,254}$")
-    prefix: str = Field(
-        "",
+    prefix: str | None = Field(
+        None,
         max_length=512,
-        pattern=r"^([A-Za-z0-9!_.*'()=+@-]+(/[A-Za-z0-9!_.*'()=+@-]+)*)?$",
+        pattern=r"^[A-Za-z0-9!_.*'()=+@-]+(/[A-Za-z0-9!_.*'()=+@-]+)*$",
         description="of all keys, without `/` at either end",
     )
     endpoint: str | None = Field(None, description="URL; default: Amazon's in the region")

@@ -24,7 +24,7 @@ def place_of(settings: StorageSettings, env: Mapping[str, str] | None = None) ->
         read_credentials(file)
     return Place(
         bucket=s3.bucket,
-        prefix=s3.prefix,
+        prefix=s3.prefix or "",
         endpoint=s3.endpoint,
         region=s3.region,
         path_style=s3.path_style,
