@@ -35,6 +35,7 @@ from cnet.errors import CnetError, ConfigError, StorageFullError
 from cnet.executors.catalog import ExecutorContext, load_executors
 from cnet.executors.commands import LogLimits
 from cnet.manager import Journal
+from cnet.register import Ledger
 from cnet.supervision import Supervisor
 
 logger = structlog.get_logger(__name__)
@@ -135,10 +136,9 @@ class Agent:
         )
         identity = _identity(settings, journal, port=listener.getsockname()[1])
         tree = Tree(settings, identity)
-        stored = await data.store.used()
-        ledger = SharedLedger(
-            detect(settings.resources, settings.data_root, stored=stored), data.store
-        )
+        stored = await data.store.used() if data.on_this_disk else 0
+        capacity = detect(settings.resources, settings.data_root, stored=stored)
+        ledger = SharedLedger(capacity, data.store) if data.on_this_disk else Ledger(capacity)
         remote = Neighbours(tree.links, tree.exchange)
         manager = tree.manager(
             ledger=ledger,
@@ -147,11 +147,12 @@ class Agent:
                 ExecutorContext(supervisor=supervisor, logs=logs, data=data.for_executors(remote))
             ),
         )
-        room = Room(data.store, ledger, manager)
+        room = Room(data.store, ledger, manager) if isinstance(ledger, SharedLedger) else None
         holdings = Holdings(data.objects, data.cache, manager.holds_data)
 
         def stored_changed() -> None:
-            room.look()
+            if room is not None:
+                room.look()
             holdings.changed()
 
         data.objects.on_change = stored_changed
@@ -195,7 +196,8 @@ class Agent:
                     await group.start(manager.run, name="manager")
                     await group.start(server.run, listener, name="http")
                     await group.start(tree.links.run, name="links")
-                    group.start_soon(room.run, name="room")
+                    if room is not None:
+                        group.start_soon(room.run, name="room")
                     group.start_soon(holdings.run, name="holdings")
                     self._announce(manager.node_id, listener, url_file)
                     async for number in signals:

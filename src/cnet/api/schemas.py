@@ -149,6 +149,28 @@ class DataDetails(DataBody):
     next_cursor: str | None = Field(description="null at the end")
 
 
+class AccessKeyBody(Body):
+    """An access key of the data gateways."""
+
+    access_key_id: str
+    buckets: list[str] | None = Field(description="null: all")
+    read_only: bool
+    created_at: str | None = Field(description="null: made by hand")
+
+
+class AccessKeyList(Body):
+    """All of them."""
+
+    access_keys: list[AccessKeyBody]
+    count: int
+
+
+class NewAccessKey(AccessKeyBody):
+    """A key with its secret, which is told once."""
+
+    secret_access_key: str
+
+
 class UploadBody(Body):
     """What an upload has become; `hash` for a single file only."""
 
