@@ -34,7 +34,7 @@ def sha256(data: bytes) -> str:
 
 def entry(data: bytes) -> dict[str, object]:
     """As an agent's list has it."""
-    return {"path": "f", "size": len(data), "sha256": sha256(data), "hash": sha256(data)[:8]}
+    return {"path": "f", "size": len(data), "sha256": sha256(data), "hash": sha256(data)[:32]}
 
 
 def sends(
@@ -43,7 +43,7 @@ def sends(
     """The file as an agent sends it, with its ranges; broken off behind `up_to`."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        etag = f'"{sha256(data)[:8]}"'
+        etag = f'"{sha256(data)[:32]}"'
         start = 0
         if "Range" in handler.headers and handler.headers["If-Range"] == etag:
             start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-"))
