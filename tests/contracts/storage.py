@@ -124,8 +124,8 @@ class StoreContract:
             (Expected(size=2), "size"),
             (Expected(md5="0" * 32), "md5"),
             (Expected(sha256="0" * 64), "sha256"),
-            (Expected(checksums={"crc32": "AAAAAA=="}), "crc32"),
-            (Expected(checksums={"crc64nvme": "AAAAAAAAAAA="}), "crc64nvme"),
+            (Expected(checksums={"crc32": "AAAAAA=="}), "checksum_crc32"),
+            (Expected(checksums={"crc64nvme": "AAAAAAAAAAA="}), "checksum_crc64nvme"),
         ],
     )
     async def test_wrong_bytes_are_not_stored(

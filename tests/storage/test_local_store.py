@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+from tools.data_kills.inspection import blobs_of, faults
 
 from cnet.errors import (
     CnetError,
@@ -28,7 +29,6 @@ from cnet.storage import NodeStore, open_store, queries
 from cnet.storage.base import Extent
 from cnet.storage.schema import MIGRATIONS
 from tests.contracts.storage import BUCKET, StoreContract, body, content, put_in_parts
-from tests.storage.inspection import blobs_of, faults
 
 pytestmark = pytest.mark.anyio
 

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools.data_kills.inspection import faults
+
 from cnet.errors import NotFoundError
 from cnet.storage import open_store
 from tests.contracts.storage import content
-from tests.storage.inspection import faults
 
 TIMEOUT_S = 60
 

@@ -13,7 +13,7 @@ from cnet.gateway.authentication import Authenticator
 from cnet.gateway.errors import S3Error, from_store
 from cnet.gateway.payload import ClientGoneError, Payload
 from cnet.gateway.replies import FilePart, Reply, error_reply
-from cnet.gateway.service import Call, Gateway
+from cnet.gateway.service import Call, Gateway, check_owner
 from cnet.gateway.transport import EXTENSION, FileSender
 from cnet.gateway.wire import Receive, Scope, Send, WireRequest, split_path
 
@@ -72,6 +72,7 @@ class GatewayApp:
             self._gateway.check_write(caller)
         if bucket is not None:
             self._gateway.check_bucket(caller, bucket)
+            check_owner(request)
         if not operation.takes_body:
             await payload.expect_none()
         call = Call(self._gateway, request, caller, payload, bucket, key)

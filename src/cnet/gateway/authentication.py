@@ -52,7 +52,7 @@ class Authenticator:
 
     def authenticate(self, request: WireRequest) -> Caller:
         """The caller; raises S3Error for a request that is not to be answered."""
-        word = request.headers.get(b"authorization")
+        word = request.headers.get(b"authorization") or None  # an empty one says nothing
         if word is None and not claims.is_presigned(request):
             if sigv2.is_presigned(request):
                 return self._holder(sigv2.verify(request, self._secret_of))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import socket
 import stat
 import sys
@@ -29,6 +30,7 @@ from cnet.serving import bind, bind_beside, serve_here
 from cnet.storage import open_store
 from cnet.storage.keys import KeyFile
 from cnet.storage.names import check_bucket
+from cnet.storage.opening import CATALOGUE
 
 EXIT_WRONG = 2
 EXIT_PORT_TAKEN = 3
@@ -97,7 +99,9 @@ def _ended(work: Callable[[], int]) -> int:
 async def _serve(
     arguments: argparse.Namespace, authenticator: Authenticator, listener: socket.socket
 ) -> None:
-    async with open_store(arguments.base_path, database=arguments.db_path, guarded=True) as store:
+    async with open_store(
+        arguments.base_path, database=arguments.db_path, create=arguments.create, guarded=True
+    ) as store:
         if arguments.writable and arguments.bucket != ALL_BUCKETS:
             await store.create_bucket(arguments.bucket)
         # What is there now stays; looking through it again costs requests a tenth of their time.
@@ -116,6 +120,7 @@ async def _serve(
 def _authenticator(arguments: argparse.Namespace) -> Authenticator:
     """Who may ask, by the arguments; ConfigError where that is nobody, or anybody at all."""
     default: Path = arguments.base_path / "keys.json"
+    _require_store(arguments)
     keys = KeyFile(arguments.keys_file or default, required=arguments.keys_file is not None)
     token = _token(arguments)
     if arguments.bucket != ALL_BUCKETS:
@@ -141,6 +146,17 @@ def _authenticator(arguments: argparse.Namespace) -> Authenticator:
         buckets=None if arguments.bucket == ALL_BUCKETS else frozenset({arguments.bucket}),
         on_loopback=on_loopback,
     )
+
+
+def _require_store(arguments: argparse.Namespace) -> None:
+    if arguments.create and not arguments.writable:
+        raise ConfigError("--create: a store that stays empty serves nobody; give --writable, too")
+    catalogue: Path = arguments.db_path or arguments.base_path / CATALOGUE
+    if not (arguments.create or os.path.isfile(catalogue)):  # noqa: PTH113  False for what is hidden
+        raise ConfigError(
+            f"--base-path {arguments.base_path}: there is no store ({catalogue} is not there); "
+            "name the data folder of an agent, or make a new one with --writable --create"
+        )
 
 
 def _token(arguments: argparse.Namespace) -> str | None:
@@ -197,6 +213,9 @@ def _parser() -> argparse.ArgumentParser:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--read-only", action="store_true", help="change nothing (the default)")
     mode.add_argument("--writable", action="store_true", help="take writes")
+    parser.add_argument(
+        "--create", action="store_true", help="with --writable: make the store if there is none"
+    )
     access = parser.add_argument_group("who may ask")
     access.add_argument(
         "--keys-file", type=Path, metavar="FILE", help="access keys (default: keys.json in DIR)"

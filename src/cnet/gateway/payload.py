@@ -22,7 +22,7 @@ MAX_PUT = 5 * 1024**3
 """Bytes of one PutObject or UploadPart, as in S3."""
 
 _IDLE_S = 60.0
-_GATHER = 512 * 1024
+_GATHER = 64 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHECKSUM = "x-amz-checksum-"
 _CHECKSUM_HEADER = _CHECKSUM.encode()
@@ -62,7 +62,7 @@ class Payload:
         )
 
     async def content(self) -> AsyncIterator[bytes]:
-        """The decoded content, in pieces worth a write."""
+        """The decoded content; what comes in single bytes is gathered."""
         gathered: list[bytes] = []
         size = total = 0
         async for data in self._raw():
@@ -125,11 +125,11 @@ class Payload:
         """What S3 calls it when the store found something else than was announced."""
         if error.field == "size":
             return S3Error("IncompleteBody", error.message)
-        if error.field == "sha256" and self.expected.sha256 is not None:
+        if error.field == "sha256":
             return self._other_sha256()
         if error.field == "md5":
             return S3Error("BadDigest", "The Content-MD5 you specified did not match what came.")
-        name = (error.field or "checksum").upper()
+        name = (error.field or "checksum").removeprefix("checksum_").upper()
         return S3Error("BadDigest", f"The {name} you specified did not match what came.")
 
     def _other_sha256(self) -> S3Error:

@@ -396,6 +396,10 @@ class StorageBackend(Protocol):
         """Returns those that are gone; another is being read, and has to be removed later."""
         ...
 
+    async def check(self) -> None:
+        """Ask for something. Raises ConfigError when that is refused, UnreachableError."""
+        ...
+
     def free(self) -> int | None:
         """Bytes that can be written before the disk is full; None where nobody knows."""
         ...

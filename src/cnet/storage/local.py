@@ -201,6 +201,14 @@ class LocalBackend:
                 return self._layouts.segments(path)
         return [Segment(str(path), 0, status.st_size)]
 
+    def holds(self, blob: str) -> bool:
+        """Whether it is here."""
+        return os.path.lexists(f"{self._text}/{_checked(blob)[:2]}/{blob}")
+
+    def size(self, blob: str) -> int:
+        """In bytes. Raises NotFoundError."""
+        return sum(segment.length for segment in self._segments(blob))
+
     # --- removing ------------------------------------------------------------------------------
 
     async def remove(self, blobs: Sequence[str]) -> list[str]:
@@ -210,6 +218,9 @@ class LocalBackend:
         return await anyio.to_thread.run_sync(
             lambda: [blob for blob in blobs if remove(self._file(blob))]
         )
+
+    async def check(self) -> None:
+        """It is there: `open` has seen to that."""
 
     def free(self) -> int | None:
         """See StorageBackend."""

@@ -308,6 +308,14 @@ class NodeStore:
         """Remove the bytes of blobs that a change of your own freed (see `queries`)."""
         await self._core.collect(blobs)
 
+    async def check(self) -> None:
+        """Whether the bytes can be reached. Raises ConfigError when refused, UnreachableError."""
+        await self._backend.check()
+
+    async def collect_garbage(self) -> None:
+        """Remove the bytes that could not be removed when they were freed."""
+        await self._core.collect_garbage()
+
     async def sweep(self) -> int:
         """Remove what crashes left; safe beside other processes at work; returns the number."""
         return await self._core.sweep()
