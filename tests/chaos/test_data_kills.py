@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.chaos]
 KILLS = int(os.environ.get("CNET_TEST_DATA_KILLS", "40"))
 SEED = 4
 CAUGHT_AS = {
-    "record_before_bytes": {"half", "left_over", "answer", "start"},
+    "visible_in_steps": {"half"},
     "no_sweep_of_objects": {"unrecorded", "resurrected", "left_over", "quota"},
     "no_sweep_of_bytes": {"left_over"},
     "stop_before_the_wish": {"unrecorded"},

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from cnet.agent.data import OpenData
 from cnet.agent.main import serve
@@ -27,8 +26,9 @@ from cnet.manager.state import State
 from cnet.manager.workloads import Workload
 from cnet.model.events import AgentEvent
 from cnet.model.lifecycle import Event, Phase
-from cnet.storage import local
-from cnet.storage.core import Core
+from cnet.storage import queries
+from cnet.storage.object_rows import STAGING
+from cnet.storage.objects import DataObject, DataObjects
 from cnet.supervision import channel, procfs
 from cnet.supervision.run_directory import RunDirectory
 
@@ -102,20 +102,20 @@ def killpg_only() -> None:
     _replace(channel, "_SCRIPT", Path(__file__).with_name("planted_spawner.py"))
 
 
-def record_before_bytes() -> None:
-    """A file is in the catalogue before its bytes have their name."""
-    original = Core.commit
+def visible_in_steps() -> None:
+    """A tree of files is there with some of them before it has them all."""
+    original = DataObjects.publish
 
-    async def seal_later(self: Any) -> None:
-        """Nothing yet."""
+    async def publish(self: DataObjects, stage: str, item: DataObject) -> DataObject:
+        late = ((STAGING, f"{stage}/d1/"), (STAGING, f"{stage}.late/d1/"))
+        await self._catalog.write(lambda connection: queries.move_below(connection, *late))
+        item = await original(self, stage, item)
+        await anyio.sleep(0.05)
+        rest = ((STAGING, f"{stage}.late/"), (item.bucket, item.prefix))
+        await self._catalog.write(lambda connection: queries.move_below(connection, *rest))
+        return item
 
-    async def commit(self: Core, draft: Any, change: Any) -> None:
-        await original(self, draft, change)
-        await anyio.sleep(0.1)  # so that a kill meets it
-        await anyio.to_thread.run_sync(draft.settle)
-
-    _replace(local._LocalDraft, "seal", seal_later)
-    _replace(Core, "commit", commit)
+    _replace(DataObjects, "publish", publish)
 
 
 def no_sweep_of_objects() -> None:
@@ -152,7 +152,7 @@ def stop_before_the_wish() -> None:
 DATA_BUGS: dict[str, Callable[[], None]] = {
     plant.__name__: plant
     for plant in (
-        record_before_bytes,
+        visible_in_steps,
         no_sweep_of_objects,
         no_sweep_of_bytes,
         stop_before_the_wish,

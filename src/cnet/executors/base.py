@@ -8,7 +8,7 @@ do beyond starting (serve an endpoint, keep logs) are small protocols asked for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -183,10 +183,11 @@ class FetchesInputs(Protocol):
         """At a submit: raises SpecError when it is known that some of them are nowhere."""
         ...
 
-    async def fetch(self, task: Task, *, again: bool) -> None:
+    async def fetch(self, task: Task, *, again: bool, tell: Callable[[str], None]) -> None:
         """Bring them; called right before `start` for every run, and after an agent's death.
 
         `again`: the restart policy starts it; what the run before had will do if it is as it was.
+        `tell` is given a sentence for users, as often as it likes, while something is on its way.
         Cancelled when the workload is stopped. Raises what `start` may raise.
         """
         ...

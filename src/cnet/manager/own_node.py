@@ -29,6 +29,7 @@ class OwnNode:
         self.address = ""
         self.parent_id: str | None = None
         self.peers: tuple[str, ...] = ()
+        self.data: Mapping[str, int] = {}
         self._ledger = ledger
         self._kinds = tuple(sorted(kinds))
         self._seq = 0
@@ -108,6 +109,7 @@ class OwnNode:
             workload_labels=dict(self._labels),
             preemptible=tuple(sorted(self._preemptible.items())),
             services={name: tuple(ids) for name, ids in self._services.items()},
+            data=self.data,
         )
 
 

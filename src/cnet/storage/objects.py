@@ -89,6 +89,14 @@ class DataObjects:
             lambda connection: object_rows.page(connection, after, limit)
         )
 
+    def mark(self) -> object:
+        """Equal to an earlier one only if no object has become larger or smaller, come or gone."""
+        return self._catalog.look(object_rows.mark)
+
+    async def largest(self, limit: int) -> list[tuple[str, int]]:
+        """Keys of the objects with the most bytes, and how many."""
+        return await self._catalog.read(lambda connection: object_rows.largest(connection, limit))
+
     async def view(
         self, item: DataObject, *, after: str = "", limit: int = 1000
     ) -> tuple[Contents, Sequence[FileInfo]]:
