@@ -56,8 +56,8 @@ def test_nothing_half_is_left(tmp_path: Path) -> None:
     kills, cut_off, operations, reads, checks = map(int, summary.groups())
     assert kills >= KILLS
     assert cut_off >= KILLS
-    assert operations > 2 * KILLS
-    assert reads > KILLS
+    assert operations > KILLS
+    assert reads > KILLS // 10
     assert checks >= KILLS // 5
 
 

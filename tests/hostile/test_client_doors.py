@@ -18,6 +18,8 @@ from cnet.cli.main import main
 from tests.hostile.ground import Ground
 from tests.unit.client.stub_server import StubServer, json_answer, serve
 
+pytestmark = pytest.mark.timeout(600)
+
 PART = re.compile(r"\.[0-9a-f]{16}\.part$")
 """What is left for the next try."""
 CONTENT = b"bytes that the node chose"
