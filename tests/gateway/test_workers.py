@@ -82,7 +82,7 @@ def test_none_outlives_the_program(tmp_path: Path) -> None:
 def test_port_of_workers_is_taken(tmp_path: Path, workers: str) -> None:
     with at_work(tmp_path) as (gateway, _):
         options = ("--anonymous", "--port", str(gateway.port), "--workers", workers)
-        ended = run_to_end("--base-path", str(tmp_path / "other"), *options)
+        ended = run_to_end("--base-path", str(gateway.root), *options)
         assert ended.returncode == 3
         assert str(gateway.port) in ended.stderr
 
@@ -90,7 +90,7 @@ def test_port_of_workers_is_taken(tmp_path: Path, workers: str) -> None:
 def test_two_workers_cannot_share_the_port_of_one_gateway(tmp_path: Path) -> None:
     with running(tmp_path, "--anonymous") as gateway:
         options = ("--anonymous", "--port", str(gateway.port), "--workers", "2")
-        ended = run_to_end("--base-path", str(tmp_path / "other"), *options)
+        ended = run_to_end("--base-path", str(gateway.root), *options)
         assert ended.returncode == 3
 
 

@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--agents", type=int, default=2, help="that work at once (default 2)")
     parser.add_argument("--root", type=Path, help="keep data and logs below this folder")
     parser.add_argument(
-        "--plant", choices=sorted(planted.BUGS), help="run agents with this bug put into them"
+        "--plant", choices=sorted(planted.DATA_BUGS), help="run agents with this bug put into them"
     )
     return parser
 
@@ -64,6 +64,8 @@ def _run_all(sites: list[Site]) -> list[tuple[Site, InvariantError]]:
             site.run()
         except InvariantError as violation:
             violations.append((site, violation))
+            for other in sites:
+                other.enough.set()
 
     threads = [threading.Thread(target=run, args=(site,)) for site in sites]
     for thread in threads:

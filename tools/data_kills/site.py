@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class Site:
         self.checker = Checker(self.agent, self.book)
         self.kills = 0
         self.start_kills = 0
+        self.enough = threading.Event()
+        """set: do not kill any more"""
         self.log_lines: list[str] = []
         self._threads: list[GatedThread] = [
             Changer(f"c{index}", self.agent, self.book, self._gate, self._new_rng())
@@ -64,14 +67,17 @@ class Site:
         self.agent.start()
         for thread in self._threads:
             thread.start()
-        while self.kills < self._wanted:
+        while self.kills < self._wanted and not self.enough.is_set():
             self._gate.open()
             self._live_a_while()
             self._kill()
             self._start_again()
-            if self._rng.random() < CHECK_SHARE or self.kills == self._wanted:
+            if self._rng.random() < CHECK_SHARE or self._is_last():
                 self.checker.check()
         self._empty()
+
+    def _is_last(self) -> bool:
+        return self.kills == self._wanted or self.enough.is_set()
 
     def _live_a_while(self) -> None:
         if self._rng.random() < 0.5:
