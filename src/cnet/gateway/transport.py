@@ -310,9 +310,16 @@ def _wait() -> Generator[None, None, None]:
 def _rest(running: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
     """What is left of a coroutine that has awaited something outside of a task."""
     try:
-        if awaited is not None:
-            yield awaited
+        while awaited is not None:
+            try:
+                yield awaited
+            except BaseException as error:  # noqa: BLE001 - it was awaited in there
+                awaited = running.throw(error)
+            else:
+                break
         yield from running
+    except StopIteration:
+        return
     finally:
         running.close()
 

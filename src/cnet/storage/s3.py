@@ -58,6 +58,7 @@ _FIELDS: Final = {
 """What is wrong in the settings when the store answers so."""
 _STATUS: Final = re.compile(r"status code: (\d{3} [A-Za-z ]{1,40})")
 
+_ORIGIN: Final = re.compile(r"https?://[^/\s]+")
 _METADATA: Final = "://169.254."
 """Where the machine's role is asked for."""
 
@@ -344,4 +345,7 @@ def _said(error: Exception) -> str:
     said = [found[1] for found in (_STATUS.search(text), _CODE.search(text)) if found]
     if said:
         return f"answers {' '.join(said)}"
-    return " ".join(text.partition("Debug source")[0].split())[:300]
+    line = " ".join(text.partition("Debug source")[0].split())
+    asked = _ORIGIN.search(line)
+    reason = line.rpartition(" - ")[2][:200]
+    return reason if asked is None else f"{asked[0]}: {reason}"
