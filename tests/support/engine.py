@@ -25,7 +25,7 @@ import psutil
 from tests.support.agents import wait_until
 
 IMAGE = "cnet-test/busybox:latest"
-APPLETS = ("sh", "sleep", "httpd", "echo", "cat", "ls", "wget", "env", "nc", "id", "dd", "head")
+APPLETS = ("sh", "sleep", "httpd", "echo", "cat", "ls", "env", "id", "dd", "head", "tr", "touch")
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 

@@ -30,7 +30,8 @@ class OwnNode:
         self.parent_id: str | None = None
         self.peers: tuple[str, ...] = ()
         self._ledger = ledger
-        self._kinds = tuple(sorted(kinds))
+        self.kinds = tuple(sorted(kinds))
+        """that can be run now"""
         self._seq = 0
         self._labels: Counter[str] = Counter()
         self._preemptible: defaultdict[int, Resources] = defaultdict(Resources)
@@ -98,7 +99,7 @@ class OwnNode:
             seq=self._seq,
             capacity=self._ledger.capacity,
             available=self._ledger.available,
-            kinds=self._kinds,
+            kinds=self.kinds,
             labels=dict(self.labels),
             draining=self.draining,
             address=self.address,
