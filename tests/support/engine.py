@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -123,8 +124,10 @@ class Engine:
         assert self.process is not None
         assert self.process.poll() is None, f"the engine has ended: {self.log()}"
         try:
+            with socket.socket(socket.AF_UNIX) as probe:  # httpx would not close one in vain
+                probe.connect(str(self.socket))
             return bool(self.ask("GET", "/_ping") == "OK")
-        except httpx.HTTPError:
+        except (OSError, httpx.HTTPError):
             return False
 
     def kill(self) -> None:

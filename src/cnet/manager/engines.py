@@ -62,7 +62,7 @@ class Engines:
             return
         if absence is not None:
             if (status.reason, status.detail) != (REASON, absence):
-                self._state.post(workload, reason=REASON, detail=absence)
+                self._state.post(workload, reason="engine_unreachable", detail=absence)
         elif status.reason == REASON:
             self._state.post(workload, reason=_USUAL[status.phase], detail=None)
 

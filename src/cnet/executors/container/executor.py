@@ -75,6 +75,7 @@ class ContainerExecutor(PortPublisher):
         self._images = Images(self._engine, settings.registry_auth_file)
         self._boot_id = boot_id()
         self._info: dict[str, Any] = {}
+        self._engine_was_away = False
         self._runs: dict[str, ContainerRun] = {}
         self._tasks: TaskGroup | None = None
         self._told: Callable[[], None] = lambda: None
@@ -102,6 +103,8 @@ class ContainerExecutor(PortPublisher):
             self._tasks = None
 
     def _engine_changed(self) -> None:
+        if self._engine.absence is not None:
+            self._engine_was_away = True
         for run in self._runs.values():
             if self._engine.absence is not None:
                 run.engine_lost()
@@ -254,7 +257,7 @@ class ContainerExecutor(PortPublisher):
         if details["State"]["Status"] == "created":  # the agent died before it was started
             await self._remove_surely(details["Id"])
             return None
-        return await self._watched(task, details)
+        return await self._watched(task, details, is_old=True)
 
     async def _look_up_own(self, task: Task) -> dict[str, Any] | None:
         try:
@@ -272,7 +275,9 @@ class ContainerExecutor(PortPublisher):
             if error.status != GONE:
                 raise TransientError(f"the container engine: {error.message}") from error
 
-    async def _watched(self, task: Task, details: dict[str, Any]) -> ContainerRun:
+    async def _watched(
+        self, task: Task, details: dict[str, Any], *, is_old: bool = False
+    ) -> ContainerRun:
         if self._tasks is None:
             raise TransientError("the agent is shutting down")
         folder = self._records(task.workload_id, task.attempt)
@@ -286,7 +291,10 @@ class ContainerExecutor(PortPublisher):
             limits=creating.enforced(task, self._info),
             grace_s=task.spec.stop_grace_s,
             boot_id=self._boot_id,
+            survives_engine=bool(self._info.get("LiveRestoreEnabled")),
         )
+        if is_old and self._engine_was_away:
+            run.engine_lost()  # unless it is seen to run, that may have been its end
         self._runs[task.run_id] = run
         await self._tasks.start(self._watch, task.run_id, run)
         return run

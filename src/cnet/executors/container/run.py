@@ -47,6 +47,7 @@ class ContainerRun:
         limits: Mapping[str, str],
         grace_s: float,
         boot_id: str,
+        survives_engine: bool,
     ) -> None:
         self.container_id: str = details["Id"]
         self.pid = _own_pid(details)
@@ -58,6 +59,7 @@ class ContainerRun:
         self._copy = copy
         self._grace_s = grace_s
         self._boot_id = boot_id
+        self._survives_engine = survives_engine
         self._oom = False
         self._engine_was_away = False
         self._news = anyio.Event()
@@ -194,10 +196,13 @@ class ContainerRun:
         started = self._records.started()
         if code and started is not None and started["boot_id"] != self._boot_id:
             return "node_rebooted"
-        if code and self._engine_was_away:
-            return "engine_restarted"
-        # An engine that is asked to end takes no connection any more, and ends its containers.
-        return None if await self._engine.takes_connections() else "engine_restarted"
+        if self._survives_engine:
+            return None
+        # It asks its containers to end when it ends, or when it finds them at its start; what
+        # they answer to that (0, perhaps) is not that they were done. One that is about to end
+        # takes no connections any more.
+        lost = self._engine_was_away or not await self._engine.takes_connections()
+        return "engine_restarted" if lost else None
 
     async def _copy_rest(self) -> None:
         while True:
