@@ -44,7 +44,7 @@ class Images:
             return
         if config.pull == "never":
             raise ExecutionError(missing(config.image), code="image_missing")
-        auth = await anyio.to_thread.run_sync(self._auth, config.image)
+        auth = await anyio.to_thread.run_sync(self.credentials, config.image)
         name = with_registry(config.image)
         try:
             await self._engine.ask(lambda client: client.images.pull(name, auth=auth))
@@ -54,8 +54,11 @@ class Images:
                 code="image_pull_failed",
             ) from error
 
-    def _auth(self, image: str) -> dict[str, str] | None:
-        """What `docker login` has put down for the registry of the image."""
+    def credentials(self, image: str) -> dict[str, str] | None:
+        """What `docker login` has put down for the registry of the image. Blocking.
+
+        Raises ExecutionError (`image_pull_failed`).
+        """
         if self._auth_file is None:
             return None
         try:

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 CHUNK_BYTES = 262_144
 RETRY_S = 1.0
+MAX_FILES = 100
 FINAL_TRIES = 3
 STDERR = 2
 """Kinds above it are words of the engine itself."""
@@ -142,12 +143,25 @@ class LogFile:
     def _cut(self, inode: int, offset: int) -> None:
         if inode == self._inode:
             os.ftruncate(self._fd, min(offset, self._offset))
-        else:  # it was rotated, and nothing of the new file is noted yet
+        else:  # it was rotated since, and nothing of the new file is noted
             os.ftruncate(self._fd, 0)
-            former = self._log.with_name(f"{self._log.name}.1")
-            if former.exists() and former.stat().st_ino == inode:
-                os.truncate(former, min(offset, former.stat().st_size))
+            self._cut_former(inode, offset)
         self._offset = os.fstat(self._fd).st_size
+
+    def _cut_former(self, inode: int, offset: int) -> None:
+        pieces = [piece for n in range(1, MAX_FILES) if (piece := self._piece(n)).exists()]
+        inodes = [piece.stat().st_ino for piece in pieces]
+        if inode not in inodes:
+            return  # so much was said that it is gone
+        noted = inodes.index(inode)
+        os.truncate(pieces[noted], min(offset, pieces[noted].stat().st_size))
+        for piece in pieces[:noted]:  # written after the note
+            piece.unlink()
+        for number, piece in enumerate(pieces[noted:], 1):
+            piece.replace(self._piece(number))
+
+    def _piece(self, number: int) -> Path:
+        return self._log.with_name(f"{self._log.name}.{number}")
 
     def _open_log(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -158,8 +172,7 @@ class LogFile:
     def _rotate(self) -> None:
         os.close(self._fd)
         self._fd = -1
-        pieces = [self._log.with_name(f"{self._log.name}.{n}") for n in range(1, 101)]
-        names = [self._log, *pieces[: self._limits.files - 1]]
+        names = [self._log, *(self._piece(n) for n in range(1, self._limits.files))]
         if len(names) == 1:
             self._log.unlink(missing_ok=True)
         for older, newer in reversed(list(zip(names[1:], names, strict=False))):
