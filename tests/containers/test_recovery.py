@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cnet.client import AgentClient
+from cnet.client.agent import ENDED
 from cnet.errors import CnetError
 from tests.containers.working import agent_with, ended, output, sleeper, spec
 from tests.support.agents import AgentProcess, wait_until
@@ -164,12 +165,16 @@ def uuid_of(chance: random.Random) -> uuid.UUID:
     return uuid.UUID(int=chance.getrandbits(128), version=4)
 
 
-def settled(client: AgentClient) -> bool:
-    return all(
-        it["status"] in {"completed", "failed", "stopped"}
-        or (it["status"] == "running" and it["status_reason"] is None)
-        for it in client.list()
-    )
+def quiet(client: AgentClient, engine: Engine) -> str | None:
+    """Why what is there is not what should be; None when it is."""
+    known = client.list()
+    unsettled = [it for it in known if it["status"] not in {*ENDED, "running"}]
+    unsettled += [it for it in known if it["status"] == "running" and it["status_reason"]]
+    wanted = {f"cnet-{it['id']}.{it['attempt']}" for it in known if it["status"] == "running"}
+    there = engine.names()
+    if unsettled or wanted != there:
+        return f"{unsettled=}; missing {wanted - there}; too many {there - wanted}"
+    return None
 
 
 @pytest.mark.timeout(400)
@@ -186,22 +191,16 @@ def test_killed_again_and_again_under_load(agent: AgentProcess, engine: Engine) 
             agent.restart()
     assert agent.process is not None and agent.process.poll() is None
     client = agent.client
-    wait_until(lambda: settled(client), timeout_s=90, what=lambda: str(client.list()))
-    known = {it["id"]: it for it in client.list()}
-    assert users.accepted <= set(known), "lost"
-    assert set(known) <= users.accepted | users.may_be, "of nobody"
-    running = {name for name, it in known.items() if it["status"] == "running"}
-    expected = {f"cnet-{name}.{known[name]['attempt']}" for name in running}
     wait_until(
-        lambda: engine.names() == expected,
-        timeout_s=60,
-        what=lambda: f"{engine.names()} are there, {expected} should be",
+        lambda: quiet(client, engine) is None,
+        timeout_s=120,
+        what=lambda: str(quiet(client, engine)),
     )
-    for workload_id in users.deleted:
-        if workload_id in known:
-            pytest.fail(f"{workload_id} is still there")
-    used = client.resources()["used"]
-    assert not any(used.values()), "none of them asked for room"
+    known = {it["id"] for it in client.list()}
+    assert users.accepted <= known, "lost"
+    assert known <= users.accepted | users.may_be, "of nobody"
+    assert not users.deleted & known, "not deleted"
+    assert not any(client.resources()["used"].values()), "none of them asked for room"
 
 
 # --- the engine goes -----------------------------------------------------------------------------

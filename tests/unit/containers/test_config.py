@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import uuid
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from pydantic import ValidationError
 
@@ -235,6 +237,26 @@ def test_what_is_said_comes_before_what_is_found(tmp_path: Path) -> None:
     env = {"DOCKER_HOST": "tcp://127.0.0.1:2375", "HOME": str(tmp_path)}
     assert candidates("unix:///a.sock", env) == ["unix:///a.sock"]
     assert candidates(None, env) == ["tcp://127.0.0.1:2375"]
+
+
+def test_sockets_that_are_there_are_found(tmp_path: Path) -> None:
+    (tmp_path / "podman").mkdir()
+    with socket.socket(socket.AF_UNIX) as mine, socket.socket(socket.AF_UNIX) as other:
+        mine.bind(str(tmp_path / "docker.sock"))
+        other.bind(str(tmp_path / "podman/podman.sock"))
+        env = {"XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path / "nobody")}
+        found = [address for address in candidates(None, env) if str(tmp_path) in address]
+    assert found == [f"unix://{tmp_path}/docker.sock", f"unix://{tmp_path}/podman/podman.sock"]
+
+
+@pytest.mark.anyio
+async def test_an_environment_for_others_is_an_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "ssh://somewhere")
+    engine = Engine(None, label="x")
+    async with anyio.create_task_group() as group:
+        await group.start(engine.run)
+        assert engine.absence is not None and engine.absence.startswith("DOCKER_HOST: ")
+        group.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(

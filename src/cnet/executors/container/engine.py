@@ -18,7 +18,7 @@ import anyio.to_thread
 import structlog
 from anyio.abc import TaskStatus
 
-from cnet.errors import CnetError, UnreachableError
+from cnet.errors import CnetError, ConfigError, UnreachableError
 from cnet.executors.container.discovery import UNIX, candidates
 from cnet.executors.container.ping import ping
 
@@ -58,12 +58,14 @@ class EngineError(CnetError):
 class Engine:
     """Asks the engine at `host` (None: the one that is found). `run` must be running.
 
-    `on_change` is called when it comes or goes, `on_connected` when its events are heard from then
-    on, `on_event` with (container id, action) for the containers with the label `label`.
+    Raises ConfigError for a `host` that is no address. `on_change` is called when the engine comes
+    or goes, `on_connected` when its events are heard from then on, `on_event` with (container id,
+    action) for the containers with the label `label`.
     """
 
     def __init__(self, host: str | None, *, label: str) -> None:
-        candidates(host)  # a wrong address is told at once
+        if host is not None:
+            candidates(host)  # a wrong address is told at once
         self._host = host
         self._label = label
         self.absence: str | None = "not looked for yet"
@@ -105,7 +107,11 @@ class Engine:
     async def _find(self) -> str | None:
         """Why there is none; None when `_address` is that of one."""
         reasons = []
-        for address in candidates(self._host):
+        try:
+            addresses = candidates(self._host)
+        except ConfigError as error:  # of an environment that was not made for us
+            return error.message
+        for address in addresses:
             why_not = await ping(address, PING_TIMEOUT_S)
             if why_not is None:
                 self._address = address
@@ -180,6 +186,10 @@ class Engine:
         except (EngineError, ValueError, KeyError) as error:
             return f"{self._address}: no events: {error}"
         return f"{self._address} has ended its events"
+
+    def connect(self) -> None:
+        """Do so now, not when something is asked first."""
+        self._wanted.set()
 
     # --- asking --------------------------------------------------------------------------------
 

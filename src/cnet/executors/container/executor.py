@@ -97,6 +97,8 @@ class ContainerExecutor(PortPublisher):
         """See `WorksBeside`."""
         try:
             async with anyio.create_task_group() as self._tasks:
+                if self._settings.root.exists():
+                    self._engine.connect()  # there may be something to be cleared up
                 await self._tasks.start(self._engine.run)
                 task_status.started()
         finally:
@@ -141,9 +143,9 @@ class ContainerExecutor(PortPublisher):
             log.warning("containers_not_swept", why=str(error))
 
     def _is_wanted(self, labels: dict[str, str], known: Collection[str]) -> bool:
-        workload_id, attempt = labels[creating.LABEL_WORKLOAD], labels[creating.LABEL_ATTEMPT]
-        ended = self._records(workload_id, int(attempt)).exit()
-        return workload_id in known and ended is None
+        workload_id, attempt = labels[creating.LABEL_WORKLOAD], int(labels[creating.LABEL_ATTEMPT])
+        folder = self._records(workload_id, attempt)
+        return workload_id in known and folder.exit() is None and not folder.is_outdated
 
     async def _list(self, *more: str) -> list[tuple[str, dict[str, str]]]:
         """Ids and labels of containers of this agent, ended ones included."""
@@ -195,6 +197,7 @@ class ContainerExecutor(PortPublisher):
         """Create and start the container; waits for an engine that goes away meanwhile."""
         folder = self._records(task.workload_id, task.attempt)
         await anyio.to_thread.run_sync(folder.create)
+        await anyio.to_thread.run_sync(folder.remove_former)
         try:
             request = await anyio.to_thread.run_sync(self._request, task)
             container_id = await self._create(task, request)
@@ -217,6 +220,7 @@ class ContainerExecutor(PortPublisher):
 
     def _request(self, task: Task) -> dict[str, Any]:
         """With folders resolved: what they are links to may have changed since `prepare`."""
+        require_possible(task.spec)  # also of what came from another node
         config: ContainerConfig = task.config
         volumes = resolved(config.volumes, self._settings.volume_roots)
         task = replace(task, config=config.model_copy(update={"volumes": volumes}))

@@ -52,6 +52,23 @@ class RunRecords:
                 raise StorageFullError(f"no room for {self.path}: {error.strerror}") from error
             raise ExecutionError(f"{self.path}: {error.strerror}", code="start_failed") from error
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a later run of the workload has been begun."""
+        return any(attempt > int(self.path.name) for attempt in self._attempts())
+
+    def remove_former(self) -> None:
+        """The folders of earlier runs: each has ended, and its output is in the log."""
+        for attempt in self._attempts():
+            if attempt < int(self.path.name):
+                shutil.rmtree(self.workload / str(attempt))
+
+    def _attempts(self) -> list[int]:
+        try:
+            return [int(each.name) for each in self.workload.iterdir() if each.name.isdecimal()]
+        except FileNotFoundError:
+            return []
+
     def note_start(self, container_id: str, boot_id: str) -> None:
         """The container runs. On a full disk that must do without."""
         with suppress(OSError):
