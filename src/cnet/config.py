@@ -190,6 +190,23 @@ class StorageSettings(_Section):
     )
 
 
+class DockerSettings(_Section):
+    """Containers on this node, by the Docker Engine API."""
+
+    enabled: bool = Field(True, description="false: this node runs no containers")
+    host: str | None = Field(
+        None,
+        description="unix:///path or tcp://host:port of the engine; default: DOCKER_HOST, or the "
+        "first of the usual sockets that answers",
+    )
+    volume_roots: list[str] = Field(
+        default_factory=list, description="folders below which a container may be given some"
+    )
+    registry_auth_file: Path | None = Field(
+        None, description="credentials for pulls, as `docker login` writes them"
+    )
+
+
 class Settings(_Section):
     """All of it."""
 
@@ -202,6 +219,7 @@ class Settings(_Section):
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     workload_logs: LogFileSettings = Field(default_factory=LogFileSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    docker: DockerSettings = Field(default_factory=DockerSettings)
 
     @property
     def is_loopback(self) -> bool:
@@ -270,7 +288,8 @@ def load(
     except ValidationError as error:
         raise ConfigError(_in_words(error, path)) from None
     _require_addresses(settings)
-    _require_absolute(settings.storage.roots)
+    _require_absolute("storage.roots", settings.storage.roots)
+    _require_absolute("docker.volume_roots", settings.docker.volume_roots)
     _require_object_store(settings.storage)
     return settings
 
@@ -282,10 +301,10 @@ def _require_addresses(settings: Settings) -> None:
         raise ConfigError("peers.addresses: at least one is needed when peers.enabled is true")
 
 
-def _require_absolute(roots: Iterable[str]) -> None:
+def _require_absolute(key: str, roots: Iterable[str]) -> None:
     for root in roots:
         if not Path(root).is_absolute():
-            raise ConfigError(f"storage.roots: {root!r} must be an absolute path")
+            raise ConfigError(f"{key}: {root!r} must be an absolute path")
 
 
 def _require_object_store(storage: StorageSettings) -> None:

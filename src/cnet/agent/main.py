@@ -22,6 +22,7 @@ from cnet import config
 from cnet._support import clock, log
 from cnet._support.files import FileLock, write_atomic
 from cnet.agent.capacity import detect
+from cnet.agent.containers import KnownWorkloads, container_settings
 from cnet.agent.data import OpenData, open_data
 from cnet.agent.holdings import Holdings
 from cnet.agent.neighbours import Neighbours
@@ -32,6 +33,7 @@ from cnet.api.context import ApiContext
 from cnet.cluster.hello import Identity
 from cnet.config import Settings
 from cnet.errors import CnetError, ConfigError, StorageFullError
+from cnet.executors.base import WorksBeside
 from cnet.executors.catalog import ExecutorContext, load_executors
 from cnet.executors.commands import LogLimits
 from cnet.manager import Journal
@@ -140,13 +142,18 @@ class Agent:
         capacity = detect(settings.resources, settings.data_root, stored=stored)
         ledger = SharedLedger(capacity, data.store) if data.on_this_disk else Ledger(capacity)
         remote = Neighbours(tree.links, tree.exchange)
-        manager = tree.manager(
-            ledger=ledger,
-            journal=journal,
-            executors=load_executors(
-                ExecutorContext(supervisor=supervisor, logs=logs, data=data.for_executors(remote))
-            ),
+        known = KnownWorkloads(journal)
+        executors = load_executors(
+            ExecutorContext(
+                supervisor=supervisor,
+                logs=logs,
+                containers=container_settings(
+                    settings, data_dir, instance=identity.instance, known=known
+                ),
+                data=data.for_executors(remote),
+            )
         )
+        manager = tree.manager(ledger=ledger, journal=journal, executors=executors)
         room = Room(data.store, ledger, manager) if isinstance(ledger, SharedLedger) else None
         holdings = Holdings(data.objects, data.cache, manager.holds_data)
 
@@ -192,8 +199,12 @@ class Agent:
                 await self._sweep(supervisor, journal)
                 await data.sweep(journal.workload_ids())
                 outer.start_soon(data.tidy, name="tidy")
+                for kind, executor in executors.items():
+                    if isinstance(executor, WorksBeside):
+                        await outer.start(executor.run_beside, name=kind)
                 async with anyio.create_task_group() as group:
                     await group.start(manager.run, name="manager")
+                    known.follow(manager)
                     await group.start(server.run, listener, name="http")
                     await group.start(tree.links.run, name="links")
                     if room is not None:

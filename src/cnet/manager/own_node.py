@@ -31,7 +31,8 @@ class OwnNode:
         self.peers: tuple[str, ...] = ()
         self.data: Mapping[str, int] = {}
         self._ledger = ledger
-        self._kinds = tuple(sorted(kinds))
+        self.kinds = tuple(sorted(kinds))
+        """that can be run now"""
         self._seq = 0
         self._labels: Counter[str] = Counter()
         self._preemptible: defaultdict[int, Resources] = defaultdict(Resources)
@@ -99,7 +100,7 @@ class OwnNode:
             seq=self._seq,
             capacity=self._ledger.capacity,
             available=self._ledger.available,
-            kinds=self._kinds,
+            kinds=self.kinds,
             labels=dict(self.labels),
             draining=self.draining,
             address=self.address,
