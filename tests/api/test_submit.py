@@ -106,6 +106,8 @@ INVALID: list[tuple[Json, str]] = [
     (_service("mlmodel", model_type="yolo", model_path="m\0"), "config.model_path"),
     (_service("mlmodel", model_type="yolo", model_path="m", confidence=0), "config.confidence"),
     (_service("mlmodel", model_type="yolo", model_path="m", labels=["a,b"]), "config.labels"),
+    (_service("mlmodel", model_type="onnx", model_path="m", confidence=0.3), "config.confidence"),
+    (_service("mlmodel", model_type="onnx", model_path="no/such.onnx"), "config.model_path"),
 ]
 
 

@@ -17,14 +17,22 @@ from cnet.executors.data_refs import Input, check_path, is_ref, parse_ref
 from cnet.executors.data_users import DataUser
 from cnet.executors.services import ServiceConfig, ServiceExecutor
 
-MODEL_TYPES = ("yolo",)
-"""Model types that `cnet-inference` has a runtime for."""
+MODEL_TYPES = ("yolo", "onnx")
+"""Model types that `cnet-inference` has a runtime for; each is the runtime of that name."""
+
+_FRAMEWORKS = {"scikit-learn": "sklearn", "onnxruntime": "onnx"}
+_FOR_TYPES = {
+    "labels": ("yolo", "onnx"),
+    "confidence": ("yolo",),
+    "iou_threshold": ("yolo",),
+}
+"""Fields of a config that only some model types have a use for."""
 
 
 class MlModelConfig(ServiceConfig):
     """`config` of an mlmodel."""
 
-    model_type: str | None = Field(None, max_length=64, description="yolo")
+    model_type: str | None = Field(None, max_length=64, description=", ".join(MODEL_TYPES))
     model_path: str = Field(
         min_length=1, max_length=4096, description="a file on the node, or data://<data_key>[/path]"
     )
@@ -50,9 +58,7 @@ class MlModelConfig(ServiceConfig):
     @property
     def wanted_type(self) -> str | None:
         """The model type, or the one that the framework stands for."""
-        return self.model_type or {"scikit-learn": "sklearn"}.get(
-            self.framework or "", self.framework
-        )
+        return self.model_type or _FRAMEWORKS.get(self.framework or "", self.framework)
 
 
 class OpenCvConfig(ServiceConfig):
@@ -104,7 +110,7 @@ class _ModelServer(DataUser, ServiceExecutor):
 
 
 class MlModelExecutor(_ModelServer):
-    """Starts `cnet-inference yolo`."""
+    """Starts `cnet-inference` with the runtime of the model type."""
 
     kind = "mlmodel"
     config_model = MlModelConfig
@@ -118,19 +124,21 @@ class MlModelExecutor(_ModelServer):
                 f"config.model_type: {asked}; allowed: {', '.join(MODEL_TYPES)}",
                 field="config.model_type",
             )
+        _refuse_useless(config, wanted)
         await super().prepare(config)
         await self._require_file(config.model_path)
 
     def command(self, task: Task) -> Command:
-        """The YOLO runtime over the model file."""
+        """The runtime of that name over the model file."""
         config: MlModelConfig = task.config
+        runtime = config.wanted_type or ""
         arguments = [
-            "yolo",
+            runtime,
             f"--model={self._local(task)}",
-            f"--confidence={config.confidence}",
-            f"--iou={config.iou_threshold}",
             f"--model-name={task.spec.name}",
         ]
+        if runtime == "yolo":
+            arguments += [f"--confidence={config.confidence}", f"--iou={config.iou_threshold}"]
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
         return _inference(task, arguments)
@@ -156,6 +164,17 @@ class OpenCvExecutor(_ModelServer):
         if config.cascade_path:
             arguments.append(f"--cascade-path={self._local(task)}")
         return _inference(task, arguments)
+
+
+def _refuse_useless(config: MlModelConfig, model_type: str) -> None:
+    """A field that the runtime would not heed must not look as if it did."""
+    for name, types in _FOR_TYPES.items():
+        given = name in config.model_fields_set and getattr(config, name) is not None
+        if given and model_type not in types:
+            raise SpecError(
+                f"config.{name}: only for model_type {' or '.join(types)}, not {model_type}",
+                field=f"config.{name}",
+            )
 
 
 async def _require_file(field: str, path: str) -> None:

@@ -29,6 +29,7 @@ EXIT_PORT_TAKEN = 3
 _LOGGER = logging.getLogger(__name__)
 _MAX_WAITING = 64
 _MIB = 1 << 20
+_EXTRAS = {"yolo": "onnx", "onnx": "onnx", "opencv": "opencv"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,9 +58,7 @@ def _run(argv: list[str]) -> int:
         return _fail(error, EXIT_MODEL)
     except ModuleNotFoundError as error:
         needed = ConfigError(
-            f"Python module {error.name} is missing; the extras cnet[onnx] and cnet[opencv] bring "
-            "what these services need",
-            code="missing_module",
+            f"Python module {error.name} is missing{_install(argv[0])}", code="missing_module"
         )
         return _fail(needed, EXIT_MODEL)
     except SystemExit as end:  # argparse: --help, or wrong arguments, already explained
@@ -115,6 +114,12 @@ def _parser(name: str, kind: RuntimeKind) -> argparse.ArgumentParser:
     common.add_argument("--max-pixels", type=whole(1, 1 << 28), default=50_000_000, metavar="N")
     common.add_argument("--model-name", metavar="NAME", help="told in /info")
     return parser
+
+
+def _install(runtime: str) -> str:
+    """How to get what a built-in runtime needs; a plug-in's own needs are not known."""
+    extra = _EXTRAS.get(runtime)
+    return f"; install it with: {sys.executable} -m pip install 'cnet[{extra}]'" if extra else ""
 
 
 def _fail(error: CnetError, code: int) -> int:

@@ -18,9 +18,9 @@ from cnet.inference.fields import Number, Parameter
 from cnet.inference.images import forms, pictures
 from cnet.inference.images.boxes import to_pixels
 from cnet.inference.images.pictures import Picture, PixelArray, Size
+from cnet.inference.onnx.labels import from_list, label_of
 from cnet.inference.runtime import PredictRequest
 from cnet.inference.yolo.candidates import MOST_DETECTIONS, Candidates, best_first, suppress
-from cnet.inference.yolo.labels import from_list, label_of
 from cnet.inference.yolo.layouts import Layout
 from cnet.inference.yolo.letterbox import Letterbox
 from cnet.inference.yolo.network import YoloNetwork
