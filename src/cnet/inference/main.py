@@ -19,7 +19,8 @@ from cnet.inference.arguments import whole
 from cnet.inference.catalog import RuntimeCatalog
 from cnet.inference.lanes import Lanes
 from cnet.inference.memory import return_free_memory, share_one_heap
-from cnet.inference.runtime import RuntimeKind, ServiceSettings
+from cnet.inference.routes import RouteSource
+from cnet.inference.runtime import ModelRuntime, RuntimeKind, ServesTensors, ServiceSettings
 from cnet.inference.server import InferenceServer
 from cnet.serving import bind, serve
 
@@ -81,10 +82,24 @@ def _serve(kind: RuntimeKind, arguments: argparse.Namespace) -> None:
     lanes = Lanes(threads, max_waiting=_MAX_WAITING, on_idle=return_free_memory)
     name = arguments.model_name or arguments.runtime
     application = InferenceServer(
-        runtime, lanes, name=name, max_body_bytes=arguments.max_body_bytes
+        runtime,
+        lanes,
+        name=name,
+        max_body_bytes=arguments.max_body_bytes,
+        open_inference=_open_inference(runtime, name),
     )
     serve(application, listener)
     lanes.close()
+
+
+def _open_inference(runtime: ModelRuntime, name: str) -> RouteSource | None:
+    """The routes of `/v2` where the runtime has tensors."""
+    if not isinstance(runtime, ServesTensors):
+        return None
+    # It needs NumPy, which a runtime without tensors need not have.
+    from cnet.inference.openinference.routes import OpenInference
+
+    return OpenInference(runtime, name=name)
 
 
 def _front_parser(catalog: RuntimeCatalog) -> argparse.ArgumentParser:

@@ -52,12 +52,12 @@ def read(value: object, datatypes: Sequence[str], *, field: str) -> Array:
     return array
 
 
-def write(array: Array, *, name: str) -> Array | list[Any]:
+def write(array: Array, *, name: str) -> Any:
     """What orjson writes as nested lists; SpecError for bytes that are not text."""
     if array.dtype == object:
         texts = as_text(array, name=name)
-        return texts.tolist()  # type: ignore[no-any-return]
-    return np.ascontiguousarray(array).reshape(array.shape)
+        return texts.tolist()
+    return np.ascontiguousarray(array) if array.ndim else array.item()
 
 
 def _depth(value: object, field: str) -> int:
@@ -87,6 +87,8 @@ def _convert(value: Any, datatype: str) -> Array:
     dtype = DTYPES[datatype]
     if datatype == "BYTES":
         array = np.array(value, object)
+        if any(isinstance(element, list) for element in array.flat):
+            raise ValueError("not the same lengths")
         encoded = np.empty(array.size, object)
         encoded[:] = [element.encode() for element in array.ravel().tolist()]
         return encoded.reshape(array.shape)
