@@ -108,6 +108,15 @@ INVALID: list[tuple[Json, str]] = [
     (_service("mlmodel", model_type="yolo", model_path="m", labels=["a,b"]), "config.labels"),
     (_service("mlmodel", model_type="onnx", model_path="m", confidence=0.3), "config.confidence"),
     (_service("mlmodel", model_type="onnx", model_path="no/such.onnx"), "config.model_path"),
+    (
+        _service("mlmodel", model_type="onnx", model_path="m", allow_joblib=True),
+        "config.allow_joblib",
+    ),
+    (_service("mlmodel", framework="scikit-learn", model_path="m", labels=["a"]), "config.labels"),
+    (
+        _service("mlmodel", model_type="sklearn", model_path="m", trusted_types=["a b"]),
+        "config.trusted_types",
+    ),
 ]
 
 

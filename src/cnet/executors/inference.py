@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from math import ceil
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import anyio
 from pydantic import Field, field_validator
@@ -17,14 +17,17 @@ from cnet.executors.data_refs import Input, check_path, is_ref, parse_ref
 from cnet.executors.data_users import DataUser
 from cnet.executors.services import ServiceConfig, ServiceExecutor
 
-MODEL_TYPES = ("yolo", "onnx")
+MODEL_TYPES = ("yolo", "onnx", "sklearn")
 """Model types that `cnet-inference` has a runtime for; each is the runtime of that name."""
 
 _FRAMEWORKS = {"scikit-learn": "sklearn", "onnxruntime": "onnx"}
+_TYPE_NAME = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 _FOR_TYPES = {
     "labels": ("yolo", "onnx"),
     "confidence": ("yolo",),
     "iou_threshold": ("yolo",),
+    "trusted_types": ("sklearn",),
+    "allow_joblib": ("sklearn",),
 }
 """Fields of a config that only some model types have a use for."""
 
@@ -42,6 +45,12 @@ class MlModelConfig(ServiceConfig):
     )
     confidence: float = Field(0.5, gt=0, le=1, description="default threshold of /predict")
     iou_threshold: float = Field(0.4, gt=0, le=1, description="default threshold of /predict")
+    trusted_types: list[Annotated[str, Field(pattern=_TYPE_NAME, max_length=256)]] = Field(
+        default_factory=list,
+        max_length=100,
+        description="of a skops file, beyond what skops trusts",
+    )
+    allow_joblib: bool = Field(False, description="load a file that runs code of whoever made it")
 
     @field_validator("labels")
     @classmethod
@@ -139,6 +148,9 @@ class MlModelExecutor(_ModelServer):
         ]
         if runtime == "yolo":
             arguments += [f"--confidence={config.confidence}", f"--iou={config.iou_threshold}"]
+        arguments += [f"--trust={name}" for name in config.trusted_types]
+        if config.allow_joblib:
+            arguments.append("--allow-joblib")
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
         return _inference(task, arguments)

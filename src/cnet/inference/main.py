@@ -30,7 +30,7 @@ EXIT_PORT_TAKEN = 3
 _LOGGER = logging.getLogger(__name__)
 _MAX_WAITING = 64
 _MIB = 1 << 20
-_EXTRAS = {"yolo": "onnx", "onnx": "onnx", "opencv": "opencv"}
+_EXTRAS = {"yolo": "onnx", "onnx": "onnx", "opencv": "opencv", "sklearn": "sklearn"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
