@@ -45,6 +45,23 @@ def test_a_scikit_learn_model_by_its_framework(node: Node, tmp_path: Path) -> No
     assert np.abs(found - fitted.predict_proba(ROWS)).max() < 1e-12
 
 
+def test_a_file_of_ones_own(node: Node, tmp_path: Path) -> None:
+    path = tmp_path / "twice.py"
+    path.write_text("class Twice:\n    def predict(self, inputs):\n        return inputs * 2\n")
+    spec = model("twice", path, model_type="custom", class_name="Twice")
+    body = node.submit(spec)
+    assert body["status"] == "running"
+    reply = httpx.post(f"{body['endpoint']}/predict", json={"inputs": "ab"}, timeout=30)
+    assert reply.json()["outputs"] == "abab"
+    reply = httpx.post(f"{body['endpoint']}/predict", json={"inputs": {}}, timeout=30)
+    assert (reply.status_code, reply.json()["error"]) == (500, "model_failed")
+    assert "TypeError" in reply.json()["details"]
+    path.write_text("import no_such_module\n")
+    failed = node.submit(spec)
+    assert (failed["status"], failed["restarts"], failed["exit_code"]) == ("failed", 0, 2)
+    assert "No module named 'no_such_module' (twice.py, line 1)" in failed["log_tail"][-1]
+
+
 def test_a_joblib_file_fails_until_it_is_allowed(node: Node, tmp_path: Path) -> None:
     joblib.dump(LogisticRegression().fit(ROWS, [0, 0, 1, 1]), tmp_path / "m.joblib")
     spec = model("lines", tmp_path / "m.joblib", model_type="sklearn")

@@ -113,6 +113,11 @@ INVALID: list[tuple[Json, str]] = [
         "config.allow_joblib",
     ),
     (_service("mlmodel", framework="scikit-learn", model_path="m", labels=["a"]), "config.labels"),
+    (_service("mlmodel", model_type="onnx", model_path="m", class_name="A"), "config.class_name"),
+    (
+        _service("mlmodel", model_type="custom", model_path="m", class_name="a b"),
+        "config.class_name",
+    ),
     (
         _service("mlmodel", model_type="sklearn", model_path="m", trusted_types=["a b"]),
         "config.trusted_types",

@@ -17,7 +17,7 @@ from cnet.executors.data_refs import Input, check_path, is_ref, parse_ref
 from cnet.executors.data_users import DataUser
 from cnet.executors.services import ServiceConfig, ServiceExecutor
 
-MODEL_TYPES = ("yolo", "onnx", "sklearn")
+MODEL_TYPES = ("yolo", "onnx", "sklearn", "custom")
 """Model types that `cnet-inference` has a runtime for; each is the runtime of that name."""
 
 _FRAMEWORKS = {"scikit-learn": "sklearn", "onnxruntime": "onnx"}
@@ -28,6 +28,7 @@ _FOR_TYPES = {
     "iou_threshold": ("yolo",),
     "trusted_types": ("sklearn",),
     "allow_joblib": ("sklearn",),
+    "class_name": ("custom",),
 }
 """Fields of a config that only some model types have a use for."""
 
@@ -51,6 +52,10 @@ class MlModelConfig(ServiceConfig):
         description="of a skops file, beyond what skops trusts",
     )
     allow_joblib: bool = Field(False, description="load a file that runs code of whoever made it")
+
+    class_name: str | None = Field(
+        None, pattern=r"^[A-Za-z_]\w*$", max_length=256, description="in the file of a custom model"
+    )
 
     @field_validator("labels")
     @classmethod
@@ -149,6 +154,8 @@ class MlModelExecutor(_ModelServer):
         if runtime == "yolo":
             arguments += [f"--confidence={config.confidence}", f"--iou={config.iou_threshold}"]
         arguments += [f"--trust={name}" for name in config.trusted_types]
+        if config.class_name:
+            arguments.append(f"--class={config.class_name}")
         if config.allow_joblib:
             arguments.append("--allow-joblib")
         if config.labels:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from email.message import Message
 
 import orjson
 
-from cnet.errors import MalformedError, MediaTypeError
+from cnet.errors import MalformedError, MediaTypeError, SpecError
+from cnet.inference.runtime import PredictRequest
 
 
 def content_type(value: str) -> Message:
@@ -33,6 +35,22 @@ def json_object(body: bytes, charset: object, *, holding: str) -> dict[str, obje
     if not isinstance(content, dict):
         raise MalformedError(f"the body must be a JSON object with a field {holding}")
     return content
+
+
+def request_fields(request: PredictRequest, allowed: Sequence[str]) -> dict[str, object]:
+    """The JSON object that was sent, whose fields must be among `allowed`."""
+    header = content_type(request.content_type)
+    media_type = header.get_content_type()
+    if not is_json(media_type):
+        sent = f"not {media_type}" if request.content_type else "and the request has no type"
+        raise MediaTypeError(f"Content-Type must be application/json, {sent}")
+    fields = json_object(request.body, header.get_param("charset"), holding=allowed[0])
+    for name in fields:
+        if name not in allowed:
+            raise SpecError(
+                f"unknown field {name!r}; allowed are: {', '.join(allowed)}", field=name
+            )
+    return fields
 
 
 def _utf8(body: bytes, charset: object) -> bytes | str:

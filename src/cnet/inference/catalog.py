@@ -18,6 +18,7 @@ _BUILT_IN = (
     EntryPoint("opencv", "cnet.inference.opencv.kind:OpencvKind", GROUP),
     EntryPoint("onnx", "cnet.inference.onnx.kind:OnnxKind", GROUP),
     EntryPoint("sklearn", "cnet.inference.sklearn.kind:SklearnKind", GROUP),
+    EntryPoint("custom", "cnet.inference.custom.kind:CustomKind", GROUP),
 )
 
 

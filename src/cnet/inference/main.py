@@ -89,7 +89,8 @@ def _serve(kind: RuntimeKind, arguments: argparse.Namespace) -> None:
         open_inference=_open_inference(runtime, name),
     )
     serve(application, listener)
-    lanes.close()
+    if lanes.close():
+        runtime.unload()
 
 
 def _open_inference(runtime: ModelRuntime, name: str) -> RouteSource | None:

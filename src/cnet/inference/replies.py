@@ -45,9 +45,17 @@ class Reply:
 
 
 def success(content: Mapping[str, Any]) -> Reply:
-    """Status 200 with `content`; NumPy numbers are written as plain ones."""
+    """Status 200 with `content`; NumPy numbers are written as plain ones.
+
+    Raises ExecutionError where JSON cannot carry it.
+    """
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
-    return Reply(200, orjson.dumps(content, option=options))
+    try:
+        return Reply(200, orjson.dumps(content, option=options))
+    except TypeError as error:
+        raise errors.ExecutionError(
+            f"the answer cannot be written as JSON: {error}", code="model_failed"
+        ) from error
 
 
 def failure(error: errors.CnetError) -> Reply:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
-from cnet.errors import MediaTypeError, SpecError
-from cnet.inference.bodies import content_type, is_json, json_object
+from cnet.errors import SpecError
+from cnet.inference.bodies import request_fields
 from cnet.inference.runtime import PredictRequest, ServesTensors, TensorSpec
 from cnet.inference.tensors import json_values
 from cnet.inference.tensors.datatypes import Array, conform
@@ -23,7 +23,7 @@ _FIELDS = ("inputs", "outputs")
 def answer(runtime: ServesTensors, request: PredictRequest, *, threads: int) -> Mapping[str, Any]:
     """The reply to one request; SpecError for whatever is wrong with it."""
     started = perf_counter()
-    fields = read_fields(request, _FIELDS)
+    fields = request_fields(request, _FIELDS)
     signature = runtime.signature
     inputs = _inputs(fields.get("inputs"), signature.inputs)
     outputs = _outputs(fields.get("outputs"), signature.outputs, signature.default_outputs)
@@ -39,22 +39,6 @@ def answer(runtime: ServesTensors, request: PredictRequest, *, threads: int) -> 
             "inference": round((perf_counter() - decoded) * 1000, 3),
         },
     }
-
-
-def read_fields(request: PredictRequest, allowed: Sequence[str]) -> dict[str, object]:
-    """The JSON object that was sent, whose fields are among `allowed`."""
-    header = content_type(request.content_type)
-    media_type = header.get_content_type()
-    if not is_json(media_type):
-        sent = f"not {media_type}" if request.content_type else "and the request has no type"
-        raise MediaTypeError(f"Content-Type must be application/json, {sent}")
-    fields = json_object(request.body, header.get_param("charset"), holding="inputs")
-    for name in fields:
-        if name not in allowed:
-            raise SpecError(
-                f"unknown field {name!r}; allowed are: {', '.join(allowed)}", field=name
-            )
-    return fields
 
 
 def _inputs(sent: object, specs: Sequence[TensorSpec]) -> dict[str, Array]:
