@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,6 +140,15 @@ def test_functions_take_and_give_any_json(tmp_path: Path) -> None:
         assert service.stop() == 0
     assert (tmp_path / "calls").read_text() == "5"
     assert "too late to matter" in service.log.read_text()
+
+
+def test_the_example_of_the_page(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "inference.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    with serving(tmp_path, example) as service:
+        assert predict(service, [[1, 1, 1], [0, 1, 1]]) == {"values": [2, 1]}
+        found = infer(service, "custom", {"rows": (np.ones((1, 3), np.float32), "FP32")})
+        assert found["values"].tolist() == [2]
 
 
 def test_predict_alone_is_enough(tmp_path: Path) -> None:

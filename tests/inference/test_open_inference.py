@@ -208,6 +208,8 @@ class TestRefusals:
             (changed(shape=[1, 4.0]), ("inputs[0].shape", "whole numbers")),
             (changed(shape=[2**62, 4]), ("inputs[0].shape", "whole numbers")),
             (changed(shape=[1] * 40), ("inputs[0].shape", "at most 32")),
+            (changed(shape=[0, 2**30]), ("inputs[0].shape", "empty tensor")),
+            (changed(name="x" * 5000), ("xxx...; there are: rows",)),
             (changed(shape=None), ("inputs[0].shape",)),
             (changed(shape=[2, 4]), ("inputs[0] has 4 elements", "[2, 4] is 8")),
             (changed(data=[1, 2, 3]), ("inputs[0] has 3 elements",)),

@@ -8,6 +8,7 @@ from email.message import Message
 import orjson
 
 from cnet.errors import MalformedError, MediaTypeError, SpecError
+from cnet.inference.fields import shown
 from cnet.inference.runtime import PredictRequest
 
 
@@ -48,7 +49,7 @@ def request_fields(request: PredictRequest, allowed: Sequence[str]) -> dict[str,
     for name in fields:
         if name not in allowed:
             raise SpecError(
-                f"unknown field {name!r}; allowed are: {', '.join(allowed)}", field=name
+                f"unknown field {shown(name)}; allowed are: {', '.join(allowed)}", field=name
             )
     return fields
 

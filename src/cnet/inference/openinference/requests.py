@@ -13,6 +13,7 @@ from typing import Any
 
 from cnet.errors import MalformedError, MediaTypeError, SpecError
 from cnet.inference.bodies import content_type, is_json, json_object
+from cnet.inference.fields import shown
 from cnet.inference.runtime import PredictRequest, Signature, TensorSpec
 from cnet.inference.tensors import binary, json_values
 from cnet.inference.tensors.datatypes import DTYPES, Array
@@ -21,6 +22,7 @@ from cnet.inference.tensors.signatures import check_shape, find, require_all, ta
 HEADER_LENGTH = "inference-header-content-length"
 _BINARY = "application/octet-stream"
 _LARGEST_SIZE = 2**31 - 1
+_LARGEST_EMPTY = 1 << 24
 _MOST_DIMENSIONS = 32
 _FIELDS = ("id", "parameters", "inputs", "outputs")
 _INPUT_FIELDS = ("name", "shape", "datatype", "parameters", "data")
@@ -171,8 +173,10 @@ def _datatype(value: object, spec: TensorSpec, field: str) -> str:
     allowed = taken(spec)
     if isinstance(value, str) and value in allowed:
         return value
-    known = "" if value in DTYPES else ", which is none"
-    raise SpecError(f"{field} must be {' or '.join(allowed)}, not {value!r}{known}", field=field)
+    known = "" if isinstance(value, str) and value in DTYPES else ", which is none"
+    raise SpecError(
+        f"{field} must be {' or '.join(allowed)}, not {shown(value)}{known}", field=field
+    )
 
 
 def _shape(value: object, field: str) -> list[int]:
@@ -183,6 +187,12 @@ def _shape(value: object, field: str) -> list[int]:
         raise SpecError(
             f"{field} must be a list of at most {_MOST_DIMENSIONS} whole numbers from 0 to "
             f"{_LARGEST_SIZE}",
+            field=field,
+        )
+    # A model may make much of an empty tensor: [1, 0] times [0, n] has n elements.
+    if 0 in sizes and math.prod(size for size in sizes if size) > _LARGEST_EMPTY:
+        raise SpecError(
+            f"{field}: the other sizes of an empty tensor may be {_LARGEST_EMPTY} together",
             field=field,
         )
     return sizes
@@ -217,6 +227,6 @@ def _refuse_unknown(holder: Mapping[str, Any], allowed: Sequence[str], where: st
     for name in holder:
         if name not in allowed:
             raise SpecError(
-                f"{where} has an unknown field {name!r}; allowed are: {', '.join(allowed)}",
+                f"{where} has an unknown field {shown(name)}; allowed are: {', '.join(allowed)}",
                 field=name,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cnet import __version__
 from cnet.errors import NotFoundError
+from cnet.inference.fields import shown
 from cnet.inference.openinference import answers, requests
 from cnet.inference.replies import Reply, success
 from cnet.inference.routes import AtOnce, ByWork, Route
@@ -41,11 +42,13 @@ class OpenInference:
             raise NotFoundError(f"no route {path}; there are: {', '.join(self._fixed)}, {_MODELS}…")
         name, rest = self._split(path.removeprefix(_MODELS))
         if name != self._name:
-            raise NotFoundError(f"no model is called {name!r}; this service has {self._name!r}")
+            raise NotFoundError(
+                f"no model is called {shown(name)}; this service has {self._name!r}"
+            )
         if rest.startswith("/versions/"):
             version, slash, tail = rest.removeprefix("/versions/").partition("/")
             if version != VERSION:
-                raise NotFoundError(f"{name!r} has no version {version!r}; it has {VERSION!r}")
+                raise NotFoundError(f"{name!r} has no version {shown(version)}; it has {VERSION!r}")
             rest = slash + tail
         if rest not in self._of_model:
             words = ", ".join(each for each in self._of_model if each)

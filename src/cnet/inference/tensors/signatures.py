@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from cnet.errors import SpecError
+from cnet.inference.fields import shown
 from cnet.inference.runtime import TensorSpec
 
 
@@ -14,7 +15,7 @@ def find(specs: Sequence[TensorSpec], name: object, *, field: str) -> TensorSpec
         if spec.name == name:
             return spec
     known = ", ".join(spec.name for spec in specs)
-    raise SpecError(f"{field}: there is no {name!r}; there are: {known}", field=field)
+    raise SpecError(f"{field}: there is no {shown(name)}; there are: {known}", field=field)
 
 
 def require_all(specs: Sequence[TensorSpec], given: Iterable[str], *, field: str) -> None:
