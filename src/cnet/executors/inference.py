@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from math import ceil
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import anyio
 from pydantic import Field, field_validator
@@ -21,7 +21,6 @@ MODEL_TYPES = ("yolo", "onnx", "sklearn", "custom")
 """Model types that `cnet-inference` has a runtime for; each is the runtime of that name."""
 
 _FRAMEWORKS = {"scikit-learn": "sklearn", "onnxruntime": "onnx"}
-_TYPE_NAME = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 _FOR_TYPES = {
     "labels": ("yolo", "onnx"),
     "confidence": ("yolo",),
@@ -46,7 +45,7 @@ class MlModelConfig(ServiceConfig):
     )
     confidence: float = Field(0.5, gt=0, le=1, description="default threshold of /predict")
     iou_threshold: float = Field(0.4, gt=0, le=1, description="default threshold of /predict")
-    trusted_types: list[Annotated[str, Field(pattern=_TYPE_NAME, max_length=256)]] = Field(
+    trusted_types: list[str] = Field(
         default_factory=list,
         max_length=100,
         description="of a skops file, beyond what skops trusts",
@@ -54,7 +53,7 @@ class MlModelConfig(ServiceConfig):
     allow_joblib: bool = Field(False, description="load a file that runs code of whoever made it")
 
     class_name: str | None = Field(
-        None, pattern=r"^[A-Za-z_]\w*$", max_length=256, description="in the file of a custom model"
+        None, max_length=256, description="in the file of a custom model"
     )
 
     @field_validator("labels")
@@ -63,6 +62,20 @@ class MlModelConfig(ServiceConfig):
         if labels and any("," in label or not label or "\0" in label for label in labels):
             raise ValueError("names must not be empty nor contain a comma or NUL")
         return labels
+
+    @field_validator("trusted_types")
+    @classmethod
+    def _sound_types(cls, names: list[str]) -> list[str]:
+        if not all(part.isidentifier() for name in names for part in name.split(".")):
+            raise ValueError("each must be the dotted name of a Python type, module included")
+        return names
+
+    @field_validator("class_name")
+    @classmethod
+    def _sound_class(cls, name: str | None) -> str | None:
+        if name is not None and not name.isidentifier():
+            raise ValueError("must be the name of a Python class")
+        return name
 
     @field_validator("model_path")
     @classmethod
