@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.api.node import Json, Node, process_spec, refused
+from tests.support.agents import wait_until
 
 SLEEP = process_spec("sleep", "60")
 GIB = 1024**3
@@ -257,6 +258,7 @@ def test_the_same_id_at_the_same_moment_starts_once(node: Node) -> None:
         replies = list(threads.map(lambda _: node.http.post("/api/workloads", json=spec), range(8)))
     assert sorted(reply.status_code for reply in replies) == [200] * 7 + [201]
     assert len({reply.json()["pid"] for reply in replies}) == 1
+    wait_until(lambda: node.logs(marker) != [], what="no output")
     assert node.logs(marker) == [marker]
     assert node.get(marker)["attempt"] == 1
 

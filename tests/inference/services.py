@@ -70,7 +70,7 @@ def base64_of(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-def wait_for(condition: object, *, within_s: float = 10.0) -> None:
+def wait_for(condition: object, *, within_s: float = 60.0) -> None:
     """Poll `condition()` until it is true; fails after `within_s` seconds."""
     assert callable(condition)
     deadline = time.monotonic() + within_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Final
 
 import anyio
@@ -28,6 +29,8 @@ class DataService:
     max_object_bytes: int
     max_files: int
     remote: RemoteData
+    keys_file: Path
+    """access keys of gateways; it need not exist"""
     in_use: set[str] = field(default_factory=set)
     """keys of exclusive objects that a request reads or writes now"""
 

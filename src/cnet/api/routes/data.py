@@ -10,6 +10,7 @@ from starlette.responses import Response
 from cnet._support.clock import rfc3339
 from cnet.api import contents, schemas
 from cnet.api.context import SEARCH_HEADER, SEARCH_NONE, ApiContext, Context, DataService
+from cnet.api.document import answer, errors
 from cnet.api.errors import json_response
 from cnet.api.relay import Relayed, answer_of
 from cnet.errors import ConflictError, NotFoundError, SpecError, UnreachableError
@@ -39,7 +40,7 @@ BYTES: dict[str, Any] = {"content": {"application/octet-stream": {"schema": {"ty
 @router.get(
     "",
     summary="List data objects",
-    responses={200: {"model": schemas.DataList}, **schemas.errors(422)},
+    responses={200: answer(schemas.DataList), **errors(422)},
 )
 async def list_data(
     context: Context, limit: Limit = 100, cursor: Cursor = "", scope: Scope = "node"
@@ -61,7 +62,7 @@ async def list_data(
 @router.get(
     "/{data_key}",
     summary="Look at a data object",
-    responses={200: {"model": schemas.DataDetails}, **schemas.errors(404, 422, 503)},
+    responses={200: answer(schemas.DataDetails), **errors(404, 422, 503)},
 )
 async def get_data(
     data_key: DataKey,
@@ -74,11 +75,12 @@ async def get_data(
     item = await _seek(context, request, data_key)
     if isinstance(item, Response):
         return item
-    objects = context.the_data.objects
-    files = await objects.files(item, after=_text("cursor", cursor), limit=limit + 1)
+    held, files = await context.the_data.objects.view(
+        item, after=_text("cursor", cursor), limit=limit + 1
+    )
     shown = [describe_file(item, file) for file in files[:limit]]
     more = len(files) > limit
-    body = _shown(context, await objects.contents(item, limit=1)) | {
+    body = _shown(context, held) | {
         "file_list": shown,
         "next_cursor": shown[-1]["path"] if more else None,
     }
@@ -93,9 +95,9 @@ async def get_data(
         200: BYTES,
         206: BYTES | {"description": "The range that was asked for"},
         304: {"description": "It is what the client has"},
-        412: {"model": schemas.ErrorBody},
-        416: {"model": schemas.ErrorBody},
-        **schemas.errors(404, 409, 422, 503),
+        412: answer(schemas.ErrorBody),
+        416: answer(schemas.ErrorBody),
+        **errors(404, 409, 422, 503),
     },
 )
 async def get_file(
@@ -107,11 +109,11 @@ async def get_file(
         return item
     data = context.the_data
     file = await data.objects.file(item, path)
-    answer = contents.answer(data.objects.store, file, request.headers, method=request.method)
+    reply = contents.answer(data.objects.store, file, request.headers, method=request.method)
     if item.access_mode != "exclusive":
-        return answer
+        return reply
     _hold(data, item)
-    return contents.Holding(answer, lambda: data.in_use.discard(item.data_key))
+    return contents.Holding(reply, lambda: data.in_use.discard(item.data_key))
 
 
 @router.put(
@@ -119,8 +121,8 @@ async def get_file(
     summary="Write a file",
     openapi_extra={"requestBody": {"required": True, **BYTES}},
     responses={
-        200: {"model": schemas.DataFile},
-        **schemas.errors(400, 403, 404, 409, 413, 422, 503, 507),
+        200: answer(schemas.DataFile),
+        **errors(400, 403, 404, 409, 413, 422, 503, 507),
     },
 )
 async def put_file(
@@ -149,7 +151,7 @@ async def put_file(
 @router.delete(
     "/{data_key}/{path:path}",
     summary="Delete a file",
-    responses={200: {"model": schemas.MessageBody}, **schemas.errors(403, 404, 409, 422, 503, 507)},
+    responses={200: answer(schemas.MessageBody), **errors(403, 404, 409, 422, 503, 507)},
 )
 async def delete_file(
     data_key: DataKey, path: FilePath, request: Request, context: Context
@@ -172,9 +174,9 @@ async def delete_file(
     "/{data_key}",
     summary="Delete a data object",
     responses={
-        200: {"model": schemas.MessageBody},
-        202: {"model": schemas.MessageBody, "description": "Its node cannot be reached now"},
-        **schemas.errors(404, 409, 422, 503, 507),
+        200: answer(schemas.MessageBody),
+        202: answer(schemas.MessageBody) | {"description": "Its node cannot be reached now"},
+        **errors(404, 409, 422, 503, 507),
     },
 )
 async def delete_data(data_key: DataKey, request: Request, context: Context) -> Response:
