@@ -22,8 +22,13 @@ PART = 8 * MIB
 MANY = 32
 
 
-def test_one_request_up_and_down(gateway: Gateway, bucket: str) -> None:
-    memory = Memory(gateway.process.pid)
+@pytest.fixture(scope="module")
+def memory(gateway: Gateway) -> Memory:
+    """Of the gateway, over what it took before the first of these tests."""
+    return Memory(gateway.process.pid)
+
+
+def test_one_request_up_and_down(gateway: Gateway, memory: Memory, bucket: str) -> None:
     source, sink = Source(), Sink()
     path = f"/{bucket}/large"
     size = {"content-length": str(SIZE)}
@@ -45,8 +50,7 @@ def test_one_request_up_and_down(gateway: Gateway, bucket: str) -> None:
     memory.check(f"{SIZE >> 30} GiB")
 
 
-def test_boto3_in_parts_and_ranges(gateway: Gateway, s3: Any, bucket: str) -> None:
-    memory = Memory(gateway.process.pid)
+def test_boto3_in_parts_and_ranges(s3: Any, memory: Memory, bucket: str) -> None:
     source, sink = Source(), Sink()
     s3.upload_fileobj(io.BufferedReader(source, MIB), bucket, "large")
     parts = s3.head_object(Bucket=bucket, Key="large", PartNumber=1)["PartsCount"]
@@ -57,10 +61,9 @@ def test_boto3_in_parts_and_ranges(gateway: Gateway, s3: Any, bucket: str) -> No
     memory.check(f"{SIZE >> 30} GiB")
 
 
-def test_many_parts_at_once(gateway: Gateway, bucket: str, tmp_path: Path) -> None:
+def test_many_parts_at_once(gateway: Gateway, memory: Memory, bucket: str, tmp_path: Path) -> None:
     with (tmp_path / "up").open("wb") as file:
         file.writelines(blocks(MANY * PART))
-    memory = Memory(gateway.process.pid)
     s3 = gateway.client(max_pool_connections=MANY)
     config = TransferConfig(multipart_chunksize=PART, max_concurrency=MANY)
     s3.upload_file(str(tmp_path / "up"), bucket, "many", Config=config)
