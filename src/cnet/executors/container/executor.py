@@ -143,8 +143,11 @@ class ContainerExecutor(PortPublisher):
             log.warning("containers_not_swept", why=str(error))
 
     def _is_wanted(self, labels: dict[str, str], known: Collection[str]) -> bool:
-        workload_id, attempt = labels[creating.LABEL_WORKLOAD], int(labels[creating.LABEL_ATTEMPT])
-        folder = self._records(workload_id, attempt)
+        workload_id = labels.get(creating.LABEL_WORKLOAD, "")
+        attempt = labels.get(creating.LABEL_ATTEMPT, "")
+        if not workload_id or not attempt.isdecimal():
+            return True  # not made by us, whoever gave it our label
+        folder = self._records(workload_id, int(attempt))
         return workload_id in known and folder.exit() is None and not folder.is_outdated
 
     async def _list(self, *more: str) -> list[tuple[str, dict[str, str]]]:
