@@ -2,4 +2,7 @@
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+DEFAULT_URL = "http://127.0.0.1:8080"
+"""Where an agent is unless it was configured otherwise."""
+
+__all__ = ["DEFAULT_URL", "__version__"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -98,6 +99,11 @@ def process_spec(*argv: str, name: str = "test", **fields: Any) -> Json:
     """The request for a process; `config` among the fields adds to the command."""
     config = {"command": argv[0], "args": list(argv[1:]), **fields.pop("config", {})}
     return {"name": name, "type": "process", "config": config, **fields}
+
+
+def until_told(go: Path, then: str = "exit 0") -> tuple[str, ...]:
+    """A command that runs until the file `go` is there."""
+    return ("sh", "-c", f'while [ ! -e "$0" ]; do sleep 0.01; done; {then}', str(go))
 
 
 def refused(

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.node import Json, Node, process_spec
-from tests.support.agents import AgentProcess, start_agent, wait_until
+from tests.api.node import Json, Node, process_spec, until_told
+from tests.support.agents import AgentProcess, alive, start_agent, wait_until
 
 
 def _until(events: Iterator[Json], status: str) -> list[Json]:
@@ -129,15 +129,17 @@ def test_a_run_that_ended_before_its_start_was_written_down_has_still_run(
 
 
 @pytest.mark.parametrize("end", ["terminate", "kill"])
-def test_going_on_across_a_restart(own_agent: AgentProcess, end: str) -> None:
+def test_going_on_across_a_restart(own_agent: AgentProcess, tmp_path: Path, end: str) -> None:
     """What happens while the agent is away, and while nobody listens, is told afterwards."""
     with Node(own_agent) as before, before.events() as events:
         next(events)
-        short = before.process("sh", "-c", "sleep 0.5; exit 7", name="short")
+        short = before.process(*until_told(tmp_path / "go", "exit 7"), name="short")
         last = int(_until(events, "running")[-1]["id"])
         unseen = before.process("true", name="unseen")
         before.wait_status(unseen["id"], "completed")
     own_agent.kill() if end == "kill" else own_agent.terminate()
+    (tmp_path / "go").touch()
+    wait_until(lambda: not alive(short["pid"]))
     own_agent.restart()
     with Node(own_agent) as after:
         ended = after.wait_status(short["id"], "failed")

@@ -105,14 +105,23 @@ def test_deletes_at_the_same_moment(node: Node) -> None:
     assert node.json(node.http.get("/api/workloads"))["count"] == 0
 
 
-def test_delete_wins_over_stop_and_restart(node: Node) -> None:
+def _deaf(node: Node, go: Path) -> Json:
+    """A process that does not hear SIGTERM, and ends when the file `go` is there."""
+    script = "trap '' TERM; echo deaf; while [ ! -e \"$0\" ]; do sleep 0.01; done"
+    body = node.process("sh", "-c", script, str(go), stop_grace_s=60)
+    wait_until(lambda: node.logs(body["id"]) == ["deaf"])
+    return body
+
+
+def test_delete_wins_over_stop_and_restart(node: Node, tmp_path: Path) -> None:
     """Whatever arrives together with a delete, the workload is gone in the end."""
-    body = node.process("sh", "-c", "trap '' TERM; sleep 301", stop_grace_s=0.3)
+    body = _deaf(node, tmp_path / "go")
     path = f"/api/workloads/{body['id']}"
     began = node.http.delete(path, params={"wait": "false"})
     assert began.status_code == 200
     refused(node.http.post(f"{path}/restart"), 409, "wrong_state", says="deleted")
-    assert node.http.post(f"{path}/stop").status_code in {200, 404}
+    assert node.http.post(f"{path}/stop", params={"wait": "false"}).status_code == 200
+    (tmp_path / "go").touch()
     wait_until(lambda: node.http.get(path).status_code == 404)
     assert not alive(body["pid"])
 
@@ -151,12 +160,13 @@ def test_restart_of_a_stopped_one_forgets_its_end(node: Node) -> None:
     assert "exit_code" not in after and "ended_at" not in after
 
 
-def test_stop_overtakes_a_restart(node: Node) -> None:
-    body = node.process("sh", "-c", "trap '' TERM; sleep 301", stop_grace_s=0.5)
+def test_stop_overtakes_a_restart(node: Node, tmp_path: Path) -> None:
+    body = _deaf(node, tmp_path / "go")
     path = f"/api/workloads/{body['id']}"
-    assert node.http.post(f"{path}/restart", params={"wait": "false"}).status_code == 200
-    stopped = node.stop(body["id"])
-    assert (stopped["status"], stopped["attempt"]) == ("stopped", 1)
+    for wish in ("restart", "stop"):
+        assert node.http.post(f"{path}/{wish}", params={"wait": "false"}).status_code == 200
+    (tmp_path / "go").touch()
+    assert node.wait_status(body["id"], "stopped")["attempt"] == 1
 
 
 def test_restart_policy_gives_up_after_its_attempts(node: Node) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.api.node import Json, Node
+from pathlib import Path
+
+from tests.api.node import Json, Node, until_told
 from tests.support.agents import alive
 
 
@@ -43,10 +45,11 @@ def test_placed_by_the_stop_that_makes_room(node: Node) -> None:
     assert node.used()["cpu"] == 4
 
 
-def test_placed_by_an_end(node: Node) -> None:
-    node.process("sleep", "0.3", requirements={"cpu": 4})
+def test_placed_by_an_end(node: Node, tmp_path: Path) -> None:
+    node.process(*until_told(tmp_path / "go"), requirements={"cpu": 4})
     second = _of(node, 4, "second")
     assert second["status"] == "pending"
+    (tmp_path / "go").touch()
     node.wait_status(second["id"], "running")
 
 

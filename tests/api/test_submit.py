@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.api.node import Json, Node, process_spec, refused
+from tests.support.agents import wait_until
 
 SLEEP = process_spec("sleep", "60")
 GIB = 1024**3
@@ -106,6 +107,22 @@ INVALID: list[tuple[Json, str]] = [
     (_service("mlmodel", model_type="yolo", model_path="m\0"), "config.model_path"),
     (_service("mlmodel", model_type="yolo", model_path="m", confidence=0), "config.confidence"),
     (_service("mlmodel", model_type="yolo", model_path="m", labels=["a,b"]), "config.labels"),
+    (_service("mlmodel", model_type="onnx", model_path="m", confidence=0.3), "config.confidence"),
+    (_service("mlmodel", model_type="onnx", model_path="no/such.onnx"), "config.model_path"),
+    (
+        _service("mlmodel", model_type="onnx", model_path="m", allow_joblib=True),
+        "config.allow_joblib",
+    ),
+    (_service("mlmodel", framework="scikit-learn", model_path="m", labels=["a"]), "config.labels"),
+    (_service("mlmodel", model_type="onnx", model_path="m", class_name="A"), "config.class_name"),
+    (
+        _service("mlmodel", model_type="custom", model_path="m", class_name="a b"),
+        "config.class_name",
+    ),
+    (
+        _service("mlmodel", model_type="sklearn", model_path="m", trusted_types=["a b"]),
+        "config.trusted_types",
+    ),
 ]
 
 
@@ -241,6 +258,7 @@ def test_the_same_id_at_the_same_moment_starts_once(node: Node) -> None:
         replies = list(threads.map(lambda _: node.http.post("/api/workloads", json=spec), range(8)))
     assert sorted(reply.status_code for reply in replies) == [200] * 7 + [201]
     assert len({reply.json()["pid"] for reply in replies}) == 1
+    wait_until(lambda: node.logs(marker) != [], what="no output")
     assert node.logs(marker) == [marker]
     assert node.get(marker)["attempt"] == 1
 

@@ -57,7 +57,7 @@ def test_events_are_printed_as_they_happen_until_ctrl_c(cnet: Cnet, started: Sta
                 break
     assert seen[0] == "pending"
     watcher.send_signal(signal.SIGINT)
-    _, err = watcher.communicate(timeout=10)
+    _, err = watcher.communicate(timeout=60)
     assert (watcher.returncode, err) == (130, "")
 
 
@@ -68,7 +68,7 @@ def test_ctrl_c_while_following_leaves_the_workload_running(cnet: Cnet, started:
     while "ready" not in follower.stdout.readline():
         assert follower.poll() is None
     follower.send_signal(signal.SIGINT)
-    _, err = follower.communicate(timeout=10)
+    _, err = follower.communicate(timeout=60)
     assert (follower.returncode, err) == (130, "")
     assert cnet("--json", "describe", "followed").json["status"] == "running"
     assert cnet("rm", "-f", "followed").code == 0
@@ -77,6 +77,6 @@ def test_ctrl_c_while_following_leaves_the_workload_running(cnet: Cnet, started:
 def test_completion_offers_names_of_workloads(cnet: Cnet, started: Started) -> None:
     assert cnet("run", "--name", "completable", "--", "sleep", "600").code == 0
     words = {"COMP_WORDS": "cnet stop comp", "COMP_CWORD": "2"}
-    out, err = started(_CNET_COMPLETE="complete_bash", **words).communicate(timeout=30)
+    out, err = started(_CNET_COMPLETE="complete_bash", **words).communicate(timeout=60)
     assert out.split() == ["completable"], err
     assert cnet("rm", "-f", "completable").code == 0

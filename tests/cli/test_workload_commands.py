@@ -126,7 +126,7 @@ def test_no_room_now_is_queued_and_runs_when_there_is(cnet: Cnet, agent: AgentPr
     assert cnet("run", "--no-queue", "--cpu", "4", "--", "true").code == 1
     assert cnet("stop", "large").code == 0
     queued = cnet("--json", "describe", "queued").json
-    assert agent.client.wait_for(queued["id"], until="running", timeout=10)
+    assert agent.client.wait_for(queued["id"], until="running", timeout=60)
     assert cnet("rm", "-f", "queued", "large").code == 0
 
 

@@ -11,7 +11,7 @@ import copy
 import uuid
 from typing import Any
 
-from cnet.api.schemas import inlined
+from cnet.api.document import inlined
 from cnet.executors.inference import MlModelConfig, OpenCvConfig
 from cnet.executors.process import ProcessConfig
 from cnet.model.lifecycle import WIRE_STATUSES

@@ -29,7 +29,7 @@ from tests.fuzz.books import assert_balanced
 from tests.fuzz.generated import POOL, aimed, finite
 from tests.support.agents import AgentProcess
 
-pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(900)]
 
 log = logging.getLogger(__name__)  # figures: pytest --log-cli-level=WARNING
 

@@ -54,10 +54,15 @@ def running(
         process.wait()
 
 
-def run_to_end(*arguments: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+def run_to_end(
+    *arguments: str, timeout_s: float = 30, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """The program's exit code and stderr where it is expected to end by itself."""
     command = [sys.executable, "-m", "cnet.inference", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    variables = {**os.environ, **(environment or {})}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout_s, check=False, env=variables
+    )
 
 
 def base64_of(content: bytes) -> str:
@@ -65,7 +70,7 @@ def base64_of(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-def wait_for(condition: object, *, within_s: float = 10.0) -> None:
+def wait_for(condition: object, *, within_s: float = 60.0) -> None:
     """Poll `condition()` until it is true; fails after `within_s` seconds."""
     assert callable(condition)
     deadline = time.monotonic() + within_s

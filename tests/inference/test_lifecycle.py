@@ -173,7 +173,8 @@ def test_health_answers_during_predictions(slow: Service) -> None:
             reply = slow.client.get("/health", timeout=5)
             assert reply.status_code == 200
             replies += 1
-        assert replies > 20
+        # Behind the predictions they would be answered one between two of them.
+        assert replies > 2 * len(answers)
         assert [answer.result().status_code for answer in answers] == [200] * 4
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 from pathlib import Path
 
 import anyio
 import pytest
 from tools.chaos.power_cut import copy_untouched, mounted, why_not
+from tools.data_kills.inspection import blobs_of, faults
 
 from cnet.storage import open_store
 from tests.contracts.storage import body
-from tests.storage.inspection import blobs_of, faults
-from tests.storage.working import Ledger, compare, working
+from tests.storage.working import compare, working
 
 KILLS = 30
 CUTS = 50
@@ -51,18 +50,11 @@ def test_power_cuts(tmp_path: Path) -> None:
         lines = 1
         for _ in range(CUTS):
             worker.wait_lines(lines)
-            worker.process.send_signal(signal.SIGSTOP)
-            # What it has said it had done; what it says while the disk is copied is not held to it.
-            with worker.said:
-                before = Ledger(dict(worker.ledger.acknowledged), dict(worker.ledger.under_way))
-            copy_untouched(image, copy, device)
-            with worker.said:
-                for key, want in worker.ledger.under_way.items():
-                    before.under_way.setdefault(key, want)
+            with worker.standing_still() as said:
+                copy_untouched(image, copy, device)
                 stopped_at = worker.lines
-            worker.process.send_signal(signal.SIGCONT)
             with mounted(copy, tmp_path / "cut"):
-                anyio.run(compare, tmp_path / "cut" / "data", before.allowed())
+                anyio.run(compare, tmp_path / "cut" / "data", said.allowed())
             lines = stopped_at + rng.randint(1, 40)
         assert worker.ledger.count > CUTS
 

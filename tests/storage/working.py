@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import json
+import os
+import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools.data_kills.inspection import faults
+
 from cnet.errors import NotFoundError
 from cnet.storage import open_store
 from tests.contracts.storage import content
-from tests.storage.inspection import faults
+from tests.support.agents import wait_until
 
 TIMEOUT_S = 60
 
@@ -68,6 +75,32 @@ class Worker:
         if self.lines < number:
             raise RuntimeError(f"the worker ended with {self.process.wait()}")
 
+    @contextmanager
+    def standing_still(self) -> Iterator[Ledger]:
+        """Stop it: inside, nothing of it runs. Gives what it had said by then, to the last line."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(self._is_stopped)
+            with self.said:
+                if not self.said.wait_for(self._all_is_read, TIMEOUT_S):
+                    raise TimeoutError("its output is not read")
+                said = Ledger(dict(self.ledger.acknowledged), dict(self.ledger.under_way))
+            yield said
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def _is_stopped(self) -> bool:
+        tasks = list(Path(f"/proc/{self.process.pid}/task").iterdir())
+        states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in tasks]
+        return set(states) == {"T"}
+
+    def _all_is_read(self) -> bool:
+        """To be asked with `said` held: what has been read has been noted, too."""
+        assert self.process.stdout is not None
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self.process.stdout, termios.FIONREAD, waiting)
+        return waiting[0] == 0
+
     def kill(self) -> None:
         """kill -9; what it said before is in the ledger afterwards."""
         self.process.send_signal(signal.SIGKILL)
@@ -82,14 +115,19 @@ class Worker:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
+        rest = b""
         with self.process.stdout as output:
-            for line in output:
-                if not line.endswith(b"\n"):
-                    break  # it was killed within a line
+            while True:
+                select.select([output], [], [])
                 with self.said:
-                    self.ledger.note(json.loads(line))
-                    self.lines += 1
+                    chunk = os.read(output.fileno(), 1 << 16)
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        self.ledger.note(json.loads(line))
+                    self.lines += len(lines)
                     self.said.notify_all()
+                if not chunk:
+                    break  # what is left was cut short by a kill
         with self.said:
             self._ended = True
             self.said.notify_all()

@@ -237,7 +237,7 @@ def new_agent(
 def wait_until(
     condition: Callable[[], bool],
     *,
-    timeout_s: float = 10.0,
+    timeout_s: float = 60.0,
     what: Callable[[], str] | str = "condition",
 ) -> None:
     """Look at `condition` every 10 ms until it is true; AssertionError with `what` if it is late.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.api.node import Json, Node, process_spec, refused
+from tests.api.node import Json, Node, process_spec, refused, until_told
 from tests.support.agents import alive, wait_until
 from tests.tree.trees import NOTHING, Tree
 
@@ -143,16 +144,19 @@ def test_a_restart_policy_holds_far_away(tree: Tree, where: str) -> None:
 
 
 @FAR
-def test_events_at_the_root_tell_of_it(tree: Tree, where: str) -> None:
+def test_events_at_the_root_tell_of_it(tree: Tree, tmp_path: Path, where: str) -> None:
     root = tree["jiangsu"]
     told: list[str] = []
     with root.events() as events:
         next(events)
-        body = root.submit(process_spec("sleep", "0.2", node=where), wait="false")
+        spec = process_spec(*until_told(tmp_path / "go"), node=where)
+        body = root.submit(spec, wait="false")
         for event in events:
             data = event["data"]
             if event["event"] == "workload" and data["workload_id"] == body["id"]:
                 told.append(data["status"])
+                if data["status"] == "running":
+                    (tmp_path / "go").touch()
                 if data["status"] == "completed":
                     break
     assert list(dict.fromkeys(told)) == ["pending", "running", "completed"]

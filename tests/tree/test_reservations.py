@@ -11,16 +11,18 @@ from tests.support.agents import wait_until
 from tests.tree.trees import NOTHING, PATIENCE_S, Tree
 
 
-def _reserve(tree: Tree, where: str, cpu: float, seconds: float = 600, at: str = "jiangsu") -> Json:
-    body = tree[at].submit(
-        {
-            "name": "held",
-            "type": "reservation",
-            "config": {"seconds": seconds},
-            "requirements": {"cpu": cpu},
-            "node": where,
-        }
-    )
+def _reservation(where: str, cpu: float, seconds: float = 600) -> Json:
+    return {
+        "name": "held",
+        "type": "reservation",
+        "config": {"seconds": seconds},
+        "requirements": {"cpu": cpu},
+        "node": where,
+    }
+
+
+def _reserve(tree: Tree, where: str, cpu: float) -> Json:
+    body = tree["jiangsu"].submit(_reservation(where, cpu))
     assert (body["status"], body["node_id"]) == ("running", where)
     assert tree[where].used()["cpu"] == cpu
     return body
@@ -64,7 +66,7 @@ def test_one_that_is_over_or_was_never_made(tree: Tree) -> None:
     ordinary = root.process("sleep", "600")
     spec = process_spec("true", reservation=ordinary["id"])
     refused(root.http.post("/api/workloads", json=spec), 422, "invalid_field", field="reservation")
-    held = _reserve(tree, "suqian", 4, seconds=0.2)
+    held = root.submit(_reservation("suqian", 4, seconds=0.2))
     over = root.wait_status(held["id"], "completed")
     assert over["id"] == held["id"]
     refused(

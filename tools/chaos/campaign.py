@@ -155,7 +155,8 @@ class Campaign:
 
     def _base_groups(self) -> list[Path]:
         name = base_name(str(self.agent.runs))
-        return [path for path in Path("/sys/fs/cgroup").glob(f"**/{name}") if path.is_dir()]
+        # Not `glob`: groups of others go while it looks, and it would break off.
+        return [Path(top, name) for top, inside, _ in os.walk("/sys/fs/cgroup") if name in inside]
 
     def _processes(self) -> list[system.Process]:
         """Everything of this run that lives: workloads, shims, spawners, agents."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import cnet
 from cnet.api import errors
 from cnet.api.context import ApiContext
+from cnet.api.document import DocumentedApp
 from cnet.api.guard import Guard
-from cnet.api.routes import data, events, node, plan, register, workloads
+from cnet.api.routes import access_keys, data, events, node, plan, register, workloads
 from cnet.api.services.replicas import Directory
 from cnet.api.services.routes import ServiceRoutes
 from cnet.cluster.sockets import LINK_PATH
@@ -38,11 +38,11 @@ def create_app(
     context: ApiContext, *, directory: Directory, token: str | None, max_body_bytes: int
 ) -> Applications:
     """The routes behind the guard; `token` None means loopback rules (docs/adr/0005)."""
-    app = FastAPI(
+    app = DocumentedApp(
         title="CNET agent", version=cnet.__version__, description=DESCRIPTION, redoc_url=None
     )
     app.state.context = context
-    for module in (workloads, data, plan, node, register, events):
+    for module in (workloads, data, access_keys, plan, node, register, events):
         app.include_router(module.router)
     errors.install(app)
     inner = ServiceRoutes(app, directory=directory, carrier=context.links)

@@ -8,7 +8,7 @@ import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from cnet.api import schemas
+from cnet.api.document import inlined
 from cnet.errors import MalformedError, MediaTypeError, SpecError
 from cnet.manager.admission import field_error
 
@@ -48,7 +48,7 @@ def described(
 
     `form` is the schema of that.
     """
-    content: dict[str, Any] = {"schema": schemas.inlined(model)}
+    content: dict[str, Any] = {"schema": inlined(model)}
     if example:
         content["example"] = example
     contents = {"application/json": content}

@@ -7,11 +7,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["pending", "running", "completed", "failed", "stopped"]
-Responses = dict[int | str, dict[str, Any]]
-"""`responses` of a route."""
 
 
-class ErrorBody(BaseModel):
+class Body(BaseModel):
+    """A shape of an answer; pydantic works it out when the document is first asked for."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class ErrorBody(Body):
     """Every error of the API."""
 
     model_config = ConfigDict(extra="allow")
@@ -20,7 +24,7 @@ class ErrorBody(BaseModel):
     details: str = Field(description="a sentence that names the field and what is allowed")
 
 
-class ResourcesBody(BaseModel):
+class ResourcesBody(Body):
     """Amounts of the four resources."""
 
     cpu: float = Field(description="cores")
@@ -29,7 +33,7 @@ class ResourcesBody(BaseModel):
     storage: int = Field(description="bytes")
 
 
-class WorkloadBody(BaseModel):
+class WorkloadBody(Body):
     """A workload; fields of its kind's config stand beside these."""
 
     model_config = ConfigDict(extra="allow")
@@ -66,7 +70,7 @@ class WorkloadBody(BaseModel):
     ended_at: str | None = None
 
 
-class WorkloadList(BaseModel):
+class WorkloadList(Body):
     """A page of workloads, oldest first."""
 
     workloads: list[WorkloadBody]
@@ -74,7 +78,7 @@ class WorkloadList(BaseModel):
     next_cursor: str | None = Field(description="null at the end")
 
 
-class MessageBody(BaseModel):
+class MessageBody(Body):
     """That something was done."""
 
     message: str
@@ -86,14 +90,14 @@ class StopBody(MessageBody):
     workload: WorkloadBody
 
 
-class LogsBody(BaseModel):
+class LogsBody(Body):
     """Lines of a log, oldest first."""
 
     logs: list[str]
     count: int
 
 
-class DataFile(BaseModel):
+class DataFile(Body):
     """A file of a data object."""
 
     path: str
@@ -104,7 +108,7 @@ class DataFile(BaseModel):
     last_modified: str
 
 
-class DataBody(BaseModel):
+class DataBody(Body):
     """What a data workload has stored."""
 
     data_key: str
@@ -127,12 +131,15 @@ class DataBody(BaseModel):
     updated_at: str
 
 
-class DataList(BaseModel):
+class DataList(Body):
     """A page of data objects, by key."""
 
     data: list[DataBody]
     count: int
     next_cursor: str | None = Field(description="null at the end")
+    unreachable: list[str] | None = Field(
+        None, description="with `scope=tree`: nodes that gave no answer"
+    )
 
 
 class DataDetails(DataBody):
@@ -142,7 +149,29 @@ class DataDetails(DataBody):
     next_cursor: str | None = Field(description="null at the end")
 
 
-class UploadBody(BaseModel):
+class AccessKeyBody(Body):
+    """An access key of the data gateways."""
+
+    access_key_id: str
+    buckets: list[str] | None = Field(description="null: all")
+    read_only: bool
+    created_at: str | None = Field(description="null: made by hand")
+
+
+class AccessKeyList(Body):
+    """All of them."""
+
+    access_keys: list[AccessKeyBody]
+    count: int
+
+
+class NewAccessKey(AccessKeyBody):
+    """A key with its secret, which is told once."""
+
+    secret_access_key: str
+
+
+class UploadBody(Body):
     """What an upload has become; `hash` for a single file only."""
 
     workload: WorkloadBody
@@ -153,14 +182,14 @@ class UploadBody(BaseModel):
     path: str = Field(description="`data://…`")
 
 
-class RejectionBody(BaseModel):
+class RejectionBody(Body):
     """A node that does not do."""
 
     node_id: str
     reasons: list[str] = Field(description="every constraint that it fails")
 
 
-class PlanBody(BaseModel):
+class PlanBody(Body):
     """Where a workload would go now."""
 
     node: str | None = Field(description="the best node; null when it fits nowhere now")
@@ -172,7 +201,7 @@ class PlanBody(BaseModel):
     )
 
 
-class WhyBody(BaseModel):
+class WhyBody(Body):
     """Why a workload is where it is."""
 
     workload_id: str
@@ -184,7 +213,7 @@ class WhyBody(BaseModel):
     rejections: list[RejectionBody]
 
 
-class UsageBody(BaseModel):
+class UsageBody(Body):
     """What a run uses now, all its processes together."""
 
     cpu_s: float = Field(description="CPU seconds so far")
@@ -193,7 +222,7 @@ class UsageBody(BaseModel):
     at: str
 
 
-class NodeBody(BaseModel):
+class NodeBody(Body):
     """A node and its room, as its agent has last described it."""
 
     node_id: str
@@ -217,34 +246,34 @@ class NodeBody(BaseModel):
     workloads: int = Field(description="how many hold room there")
 
 
-class ChangedNodeBody(BaseModel):
+class ChangedNodeBody(Body):
     """That a node was changed, and how it stands now."""
 
     message: str
     node: NodeBody
 
 
-class NodeAddress(BaseModel):
+class NodeAddress(Body):
     """Where an agent answers."""
 
     node_id: str
     address: str
 
 
-class RegisteredBody(BaseModel):
+class RegisteredBody(Body):
     """That a node is registered, and with whom."""
 
     message: str
     parent_node: NodeAddress
 
 
-class ResourcesAnswer(BaseModel):
+class ResourcesAnswer(Body):
     """The local node, wrapped."""
 
     resources: NodeBody
 
 
-class LocalResources(BaseModel):
+class LocalResources(Body):
     """Room of the local node."""
 
     total: ResourcesBody
@@ -252,7 +281,7 @@ class LocalResources(BaseModel):
     used: ResourcesBody
 
 
-class StatsBody(BaseModel):
+class StatsBody(Body):
     """Counts for dashboards."""
 
     local_resources: LocalResources
@@ -262,7 +291,7 @@ class StatsBody(BaseModel):
     workloads_by_status: dict[str, int]
 
 
-class NodesBody(BaseModel):
+class NodesBody(Body):
     """A page of the nodes known here: the own one, then the others by name."""
 
     node_id: str
@@ -275,37 +304,10 @@ class NodesBody(BaseModel):
     total: int = Field(description="of all pages")
 
 
-class HealthBody(BaseModel):
+class HealthBody(Body):
     """That the agent answers."""
 
     status: Literal["healthy"]
     message: str
     node_id: str
     version: str
-
-
-def errors(*codes: int) -> Responses:
-    """The `responses` of a route for the error codes it may answer."""
-    return {code: {"model": ErrorBody} for code in (*codes, 401, 403)}
-
-
-def inlined(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a model with its definitions put in place of the references to them.
-
-    For bodies that FastAPI does not read itself: it collects no definitions for those.
-    """
-    document = model.model_json_schema()
-    definitions = document.pop("$defs", {})
-
-    def resolved(part: Any) -> Any:
-        if isinstance(part, list):
-            return [resolved(each) for each in part]
-        if not isinstance(part, dict):
-            return part
-        part = dict(part)
-        name = str(part.pop("$ref", "")).rpartition("/")[2]
-        found = {key: resolved(value) for key, value in part.items()}
-        return resolved(definitions[name]) | found if name else found
-
-    schema: dict[str, Any] = resolved(document)
-    return schema

@@ -16,11 +16,11 @@ import typer
 import typer.core
 import typer.main
 
+from cnet import DEFAULT_URL
 from cnet.cli import exit_codes
 from cnet.cli.exit_codes import ExitCode
 from cnet.cli.output import report
 from cnet.cli.session import Session
-from cnet.client.agent import DEFAULT_URL
 from cnet.errors import CnetError, SpecError
 
 COMMANDS = {

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnet.client import AgentClient, find_token
-from cnet.client.agent import DEFAULT_URL
+from cnet import DEFAULT_URL
+
+if TYPE_CHECKING:
+    from cnet.client import AgentClient
 
 AgentOption = Annotated[
     str | None,
@@ -29,6 +31,8 @@ class Session:
 
     def connect(self, *, timeout: float = 30.0) -> AgentClient:
         """A client with the user's token; close it. Raises SpecError and AuthError."""
+        from cnet.client import AgentClient, find_token  # 0.2 s, which `cnet agent` need not wait
+
         return AgentClient(self.url, find_token(), timeout=timeout)
 
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import httpx
 
+from cnet import DEFAULT_URL
 from cnet.client.data import DataClient
 from cnet.client.events import Event, EventStream
 from cnet.client.lines import split_lines
@@ -29,7 +30,6 @@ Workloads = list[JsonObject]  # inside the class `list` is a method
 ENDED = frozenset({"completed", "failed", "stopped"})
 """Status words of a workload that will not run again by itself."""
 
-DEFAULT_URL = "http://127.0.0.1:8080"
 READY_TIMEOUT_S = 300.0
 """How long a waiting submit, stop or restart may take before the client gives up."""
 

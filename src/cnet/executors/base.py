@@ -251,10 +251,11 @@ class FetchesInputs(Protocol):
         """At a submit: raises SpecError when it is known that some of them are nowhere."""
         ...
 
-    async def fetch(self, task: Task, *, again: bool) -> None:
+    async def fetch(self, task: Task, *, again: bool, tell: Callable[[str], None]) -> None:
         """Bring them; called right before `start` for every run, and after an agent's death.
 
         `again`: the restart policy starts it; what the run before had will do if it is as it was.
+        `tell` is given a sentence for users, as often as it likes, while something is on its way.
         Cancelled when the workload is stopped. Raises what `start` may raise.
         """
         ...

@@ -36,6 +36,8 @@ LOG_TAIL_LINES = 20
 LOG_TAIL_BYTES = 16_384
 FIRST_PROBE_PAUSE_S = 0.02
 LAST_PROBE_PAUSE_S = 0.5
+TELL_S = 1.0
+"""Between two words about how far a fetch is."""
 MAX_KILL_GRACE_S = 5.0
 """SIGTERM to SIGKILL for a service that does not answer any more."""
 
@@ -153,12 +155,27 @@ class Driver:
 
             group.start_soon(cancel_when_stopped)
             try:
-                await executor.fetch(task, again=again)
+                await executor.fetch(task, again=again, tell=self._teller(workload))
             except CnetError as error:  # raised below: a task group would wrap it
                 failure = error
             group.cancel_scope.cancel()
         if failure is not None:
             raise failure
+        if workload.status.reason == "fetching" and workload.status.phase == Phase.STARTING:
+            self._state.post(workload, reason="starting", detail=None)
+
+    def _teller(self, workload: Workload) -> Callable[[str], None]:
+        """What is told of a fetch is shown, now and then."""
+        due = 0.0
+
+        def tell(detail: str) -> None:
+            nonlocal due
+            now = anyio.current_time()
+            if now >= due and workload.status.phase == Phase.STARTING:
+                due = now + TELL_S
+                self._state.post(workload, reason="fetching", detail=detail)
+
+        return tell
 
     async def _watch(self, workload: Workload, executor: Executor, run: Run) -> Outcome:
         workload.run = run

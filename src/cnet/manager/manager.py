@@ -203,6 +203,11 @@ class Manager:
         """What is stored on this node takes more or less of its room than before."""
         self._report.room_changed()
 
+    def holds_data(self, sizes: Mapping[str, int]) -> None:
+        """Which data this node has: key → bytes."""
+        self.own_node.data = sizes
+        self._report.changed()
+
     async def drain(self, draining: bool) -> None:
         """Take no new work (or take some again); durable on return."""
         await self._report.drain(draining)

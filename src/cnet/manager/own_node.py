@@ -29,6 +29,7 @@ class OwnNode:
         self.address = ""
         self.parent_id: str | None = None
         self.peers: tuple[str, ...] = ()
+        self.data: Mapping[str, int] = {}
         self._ledger = ledger
         self.kinds = tuple(sorted(kinds))
         """that can be run now"""
@@ -109,6 +110,7 @@ class OwnNode:
             workload_labels=dict(self._labels),
             preemptible=tuple(sorted(self._preemptible.items())),
             services={name: tuple(ids) for name, ids in self._services.items()},
+            data=self.data,
         )
 
 

@@ -155,17 +155,24 @@ def test_exposed_token_is_code_5(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "chmod 600" in capsys.readouterr().err
 
 
-def test_version_loads_no_picture_library_and_no_agent() -> None:
-    heavy = ["PIL", "fastapi", "uvicorn", "cnet.agent", "numpy"]
-    code = (
-        "import sys; from cnet.cli.main import main\n"
-        f"main(['--agent', {NOWHERE!r}, 'version'])\n"
-        f"print([name for name in {heavy!r} if name in sys.modules])"
-    )
+def loaded(code: str, names: list[str]) -> list[str]:
+    """Those of the modules that are there after some code has run in a new interpreter."""
+    code = f"{code}\nimport sys; print(*(name for name in {names!r} if name in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.splitlines()[-1] == "[]"
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_version_loads_no_picture_library_and_no_agent() -> None:
+    code = f"from cnet.cli.main import main\nmain(['--agent', {NOWHERE!r}, 'version'])"
+    assert loaded(code, ["PIL", "fastapi", "uvicorn", "cnet.agent", "numpy"]) == []
+
+
+def test_nothing_is_loaded_before_the_agent_that_it_does_not_need() -> None:
+    """What `cnet agent` loads before it becomes the agent is lost time of its start."""
+    code = "import cnet.cli.main, cnet.cli.agent, cnet.cli.agent_main"
+    assert loaded(code, ["typer", "httpx", "pydantic", "rich", "yaml"]) == ["typer"]
 
 
 def test_reader_that_leaves_causes_no_complaint() -> None:

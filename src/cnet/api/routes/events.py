@@ -10,8 +10,9 @@ import orjson
 from fastapi import APIRouter, Header, Query
 from starlette.responses import StreamingResponse
 
-from cnet.api import render, schemas
+from cnet.api import render
 from cnet.api.context import ApiContext, Context
+from cnet.api.document import errors
 
 router = APIRouter(prefix="/api", tags=["events"])
 
@@ -25,7 +26,7 @@ PING = b": ping\n\n"
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        **schemas.errors(422),
+        **errors(422),
     },
 )
 async def events(

@@ -14,6 +14,7 @@ from cnet._support import clock
 from cnet.api import render, schemas
 from cnet.api.bodies import described, read_body
 from cnet.api.context import ApiContext, Context
+from cnet.api.document import answer, errors
 from cnet.api.errors import json_response
 from cnet.api.relay import Relayed
 from cnet.errors import ConflictError, NotFoundError
@@ -92,13 +93,13 @@ def _elsewhere(context: ApiContext, node_id: str) -> Response | None:
     return Relayed(context.links.app_for(node_id))
 
 
-@router.get("/resources", responses={200: {"model": schemas.ResourcesAnswer}, **schemas.errors()})
+@router.get("/resources", responses={200: answer(schemas.ResourcesAnswer), **errors()})
 async def resources(context: Context) -> Response:
     """Capacity, allocated and available of this node."""
     return json_response({"resources": _own(context)})
 
 
-@router.get("/resources/stats", responses={200: {"model": schemas.StatsBody}, **schemas.errors()})
+@router.get("/resources/stats", responses={200: answer(schemas.StatsBody), **errors()})
 async def stats(context: Context) -> Response:
     """Room of this node, how many stand directly below and beside it, workloads by status."""
     counts = context.manager.counts()
@@ -115,7 +116,7 @@ async def stats(context: Context) -> Response:
     )
 
 
-@router.get("/nodes", responses={200: {"model": schemas.NodesBody}, **schemas.errors(422)})
+@router.get("/nodes", responses={200: answer(schemas.NodesBody), **errors(422)})
 async def nodes(
     context: Context,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
@@ -150,7 +151,7 @@ async def nodes(
     )
 
 
-@router.get("/nodes/local", responses={200: {"model": schemas.NodeBody}, **schemas.errors()})
+@router.get("/nodes/local", responses={200: answer(schemas.NodeBody), **errors()})
 async def local_node(context: Context) -> Response:
     """This node, unwrapped."""
     return json_response(_own(context))
@@ -159,7 +160,7 @@ async def local_node(context: Context) -> Response:
 @router.get(
     "/nodes/{node_id}",
     summary="Look at a node",
-    responses={200: {"model": schemas.NodeBody}, **schemas.errors(404, 422)},
+    responses={200: answer(schemas.NodeBody), **errors(404, 422)},
 )
 async def get_node(node_id: NodeId, context: Context) -> Response:
     """One of those that are known here."""
@@ -171,7 +172,7 @@ async def get_node(node_id: NodeId, context: Context) -> Response:
 @router.post(
     "/nodes/{node_id}/drain",
     summary="Let a node take no new work",
-    responses={200: {"model": schemas.ChangedNodeBody}, **schemas.errors(404, 409, 422, 503, 507)},
+    responses={200: answer(schemas.ChangedNodeBody), **errors(404, 409, 422, 503, 507)},
 )
 async def drain(node_id: NodeId, context: Context) -> Response:
     """Lasts until it is undone, also over a restart; what runs there runs on."""
@@ -181,7 +182,7 @@ async def drain(node_id: NodeId, context: Context) -> Response:
 @router.post(
     "/nodes/{node_id}/undrain",
     summary="Let a node take new work again",
-    responses={200: {"model": schemas.ChangedNodeBody}, **schemas.errors(404, 409, 422, 503, 507)},
+    responses={200: answer(schemas.ChangedNodeBody), **errors(404, 409, 422, 503, 507)},
 )
 async def undrain(node_id: NodeId, context: Context) -> Response:
     """Harmless when it was not drained."""
@@ -202,8 +203,8 @@ async def _drain(context: ApiContext, node_id: str, draining: bool) -> Response:
     summary="Change labels of a node",
     openapi_extra=described(LabelChanges, labels={"zone": "east", "gpu": None}),
     responses={
-        200: {"model": schemas.ChangedNodeBody},
-        **schemas.errors(400, 404, 409, 413, 415, 422, 503, 507),
+        200: answer(schemas.ChangedNodeBody),
+        **errors(400, 404, 409, 413, 415, 422, 503, 507),
     },
 )
 async def relabel(node_id: NodeId, request: Request, context: Context) -> Response:
@@ -219,7 +220,7 @@ async def relabel(node_id: NodeId, request: Request, context: Context) -> Respon
 @router.delete(
     "/nodes/{node_id}",
     summary="Give up a node that will never be back",
-    responses={200: {"model": schemas.MessageBody}, **schemas.errors(404, 409, 422)},
+    responses={200: answer(schemas.MessageBody), **errors(404, 409, 422)},
 )
 async def forget(node_id: NodeId, context: Context) -> Response:
     """Its workloads that this agent owns are placed again; should it return, they are void there.
@@ -236,7 +237,7 @@ async def forget(node_id: NodeId, context: Context) -> Response:
     return json_response({"message": message})
 
 
-@router.get("/health", responses={200: {"model": schemas.HealthBody}, **schemas.errors()})
+@router.get("/health", responses={200: answer(schemas.HealthBody), **errors()})
 async def health(context: Context) -> Response:
     """Answered without a token, also beyond loopback."""
     return json_response(

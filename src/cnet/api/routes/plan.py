@@ -10,6 +10,7 @@ from starlette.responses import Response
 from cnet.api import schemas
 from cnet.api.bodies import read_body
 from cnet.api.context import Context
+from cnet.api.document import answer, errors
 from cnet.api.errors import json_response
 from cnet.api.routes.workloads import SUBMIT_BODY, WorkloadId
 from cnet.model.lifecycle import wire_status
@@ -23,7 +24,7 @@ router = APIRouter(prefix="/api", tags=["placement"])
     "/plan",
     summary="Say where a workload would go",
     openapi_extra=SUBMIT_BODY,
-    responses={200: {"model": schemas.PlanBody}, **schemas.errors(400, 413, 415, 422)},
+    responses={200: answer(schemas.PlanBody), **errors(400, 413, 415, 422)},
 )
 async def plan(request: Request, context: Context) -> Response:
     """Nothing is done: the node it would land on now, and for every other one why not."""
@@ -34,7 +35,7 @@ async def plan(request: Request, context: Context) -> Response:
 @router.get(
     "/workloads/{workload_id}/why",
     summary="Say why a workload is where it is",
-    responses={200: {"model": schemas.WhyBody}, **schemas.errors(404, 422)},
+    responses={200: answer(schemas.WhyBody), **errors(404, 422)},
 )
 async def why(workload_id: WorkloadId, context: Context) -> Response:
     """Where it is, and how each known node stands to it now."""

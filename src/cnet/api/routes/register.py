@@ -15,6 +15,7 @@ from starlette.responses import Response
 from cnet.api import schemas
 from cnet.api.bodies import described, read_body
 from cnet.api.context import ApiContext, Context
+from cnet.api.document import Responses, answer, errors
 from cnet.api.errors import json_response
 from cnet.model.workload import Requirements
 from cnet.register.view import Description
@@ -59,13 +60,13 @@ _REGISTRATION = described(
     node_id="old-agent",
     resources={"total": {"cpu": 4, "memory": 8589934592}, "address": "192.168.1.7:8080"},
 )
-_REGISTERED: schemas.Responses = {
-    200: {"model": schemas.RegisteredBody},
-    **schemas.errors(400, 409, 413, 415, 422),
+_REGISTERED: Responses = {
+    200: answer(schemas.RegisteredBody),
+    **errors(400, 409, 413, 415, 422),
 }
-_NOTED: schemas.Responses = {
-    200: {"model": schemas.MessageBody},
-    **schemas.errors(400, 404, 409, 413, 415, 422),
+_NOTED: Responses = {
+    200: answer(schemas.MessageBody),
+    **errors(400, 404, 409, 413, 415, 422),
 }
 
 

@@ -15,6 +15,7 @@ from cnet._support.clock import now, rfc3339
 from cnet.api import render, schemas, uploads
 from cnet.api.bodies import described, media_type_of, read_body
 from cnet.api.context import ApiContext, Context
+from cnet.api.document import answer, errors
 from cnet.api.errors import json_response
 from cnet.api.relay import Relayed, answer_of
 from cnet.errors import SpecError, UnreachableError
@@ -49,9 +50,9 @@ SUBMIT_BODY = described(
     summary="Submit a workload",
     openapi_extra=SUBMIT_BODY,
     responses={
-        201: {"model": schemas.WorkloadBody | schemas.UploadBody},
-        200: {"model": schemas.WorkloadBody, "description": "Accepted before under this id"},
-        **schemas.errors(400, 409, 413, 415, 422, 507),
+        201: answer(schemas.WorkloadBody, schemas.UploadBody),
+        200: answer(schemas.WorkloadBody) | {"description": "Accepted before under this id"},
+        **errors(400, 409, 413, 415, 422, 507),
     },
 )
 async def submit(request: Request, context: Context, wait: Wait = True) -> Response:
@@ -136,7 +137,7 @@ async def _by_owner(request: Request, context: ApiContext, workload: Workload) -
 @router.get(
     "",
     summary="List workloads",
-    responses={200: {"model": schemas.WorkloadList}, **schemas.errors(422)},
+    responses={200: answer(schemas.WorkloadList), **errors(422)},
 )
 async def list_workloads(
     request: Request,
@@ -185,7 +186,7 @@ def _after(manager: Manager, cursor: str | None) -> list[Workload]:
 @router.get(
     "/{workload_id}",
     summary="Look at a workload",
-    responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404, 422)},
+    responses={200: answer(schemas.WorkloadBody), **errors(404, 422)},
 )
 async def get_workload(workload_id: WorkloadId, request: Request, context: Context) -> Response:
     """How it stands."""
@@ -196,9 +197,9 @@ async def get_workload(workload_id: WorkloadId, request: Request, context: Conte
     "/{workload_id}/stop",
     summary="Stop a workload",
     responses={
-        200: {"model": schemas.StopBody},
-        202: {"model": schemas.StopBody, "description": "Its node cannot be reached now"},
-        **schemas.errors(404, 409, 422, 503, 507),
+        200: answer(schemas.StopBody),
+        202: answer(schemas.StopBody) | {"description": "Its node cannot be reached now"},
+        **errors(404, 409, 422, 503, 507),
     },
 )
 async def stop(
@@ -223,7 +224,7 @@ async def stop(
 @router.post(
     "/{workload_id}/restart",
     summary="Restart a workload",
-    responses={200: {"model": schemas.WorkloadBody}, **schemas.errors(404, 409, 422, 503, 507)},
+    responses={200: answer(schemas.WorkloadBody), **errors(404, 409, 422, 503, 507)},
 )
 async def restart(
     workload_id: WorkloadId, request: Request, context: Context, wait: Wait = True
@@ -242,9 +243,9 @@ async def restart(
     "/{workload_id}",
     summary="Delete a workload",
     responses={
-        200: {"model": schemas.MessageBody},
-        202: {"model": schemas.MessageBody, "description": "Its node cannot be reached now"},
-        **schemas.errors(404, 409, 422, 503, 507),
+        200: answer(schemas.MessageBody),
+        202: answer(schemas.MessageBody) | {"description": "Its node cannot be reached now"},
+        **errors(404, 409, 422, 503, 507),
     },
 )
 async def delete(
@@ -292,7 +293,7 @@ def _later(workload: Workload, what: str) -> str:
 @router.get(
     "/{workload_id}/usage",
     summary="What a run uses now",
-    responses={200: {"model": schemas.UsageBody}, **schemas.errors(404, 409, 422, 503)},
+    responses={200: answer(schemas.UsageBody), **errors(404, 409, 422, 503)},
 )
 async def usage(workload_id: WorkloadId, context: Context) -> Response:
     """CPU seconds and resident memory of all its processes."""
@@ -315,11 +316,11 @@ async def usage(workload_id: WorkloadId, context: Context) -> Response:
     summary="Read a workload's output",
     responses={
         200: {
-            "model": schemas.LogsBody,
-            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "content": answer(schemas.LogsBody)["content"]
+            | {"text/plain": {"schema": {"type": "string"}}},
             "description": "With `follow`, a text stream that ends when the workload has",
         },
-        **schemas.errors(404, 422, 503),
+        **errors(404, 422, 503),
     },
 )
 async def logs(
