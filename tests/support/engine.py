@@ -188,12 +188,13 @@ class Engine:
             "POST",
             "/images/create",
             params={"fromSrc": "-", "repo": repository, "tag": tag},
-            content=_root_file_system(),
+            content=root_file_system(),
             headers={"content-type": "application/x-tar"},
         )
 
 
-def _root_file_system() -> bytes:
+def root_file_system() -> bytes:
+    """A tar of busybox and its names."""
     busybox = shutil.which("busybox")
     assert busybox is not None
     packed = io.BytesIO()

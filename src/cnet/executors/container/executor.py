@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -15,7 +15,15 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from cnet.errors import ExecutionError, SpecError, TransientError
-from cnet.executors.base import Task
+from cnet.executors.base import (
+    Executor,
+    FetchesInputs,
+    KeepsLogs,
+    NeedsEngine,
+    PublishesPorts,
+    Task,
+    WorksBeside,
+)
 from cnet.executors.commands import LogLimits
 from cnet.executors.container import creating, records
 from cnet.executors.container.checks import require_network, require_possible, resolved
@@ -39,6 +47,7 @@ from cnet.supervision.procfs import boot_id
 log = structlog.get_logger(__name__)
 
 CONFLICT = 409
+RETRY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +152,11 @@ class ContainerExecutor(PortPublisher):
             log.warning("containers_not_swept", why=str(error))
 
     def _is_wanted(self, labels: dict[str, str], known: Collection[str]) -> bool:
-        workload_id, attempt = labels[creating.LABEL_WORKLOAD], int(labels[creating.LABEL_ATTEMPT])
-        folder = self._records(workload_id, attempt)
+        workload_id = labels.get(creating.LABEL_WORKLOAD, "")
+        attempt = labels.get(creating.LABEL_ATTEMPT, "")
+        if not workload_id or not attempt.isdecimal():
+            return True  # not made by us, whoever gave it our label
+        folder = self._records(workload_id, int(attempt))
         return workload_id in known and folder.exit() is None and not folder.is_outdated
 
     async def _list(self, *more: str) -> list[tuple[str, dict[str, str]]]:
@@ -177,14 +189,14 @@ class ContainerExecutor(PortPublisher):
         """What of the rest of a spec cannot be done with containers; see `FetchesInputs`."""
         require_possible(spec)
 
-    async def fetch(self, task: Task, *, again: bool) -> None:
+    async def fetch(self, task: Task, *, again: bool, tell: Callable[[str], None]) -> None:
         """Bring the image; waits for the engine. See `FetchesInputs`."""
         while True:
             await self._engine.until_there()
             try:
-                return await self._images.bring(task.config, again=again)
+                return await self._images.bring(task.config, again=again, tell=tell)
             except EngineAwayError:
-                continue
+                await anyio.sleep(RETRY_S)
             except EngineError as error:
                 raise ExecutionError(error.message, code="image_pull_failed") from error
 
@@ -349,3 +361,11 @@ def _why_not_started(error: EngineError) -> str:
         return "port_taken"
     runtime = "oci runtime" in sentence or "starting container process" in sentence
     return "exec_failed" if runtime and "exec" in sentence else "start_failed"
+
+
+if TYPE_CHECKING:  # these are found by `isinstance`, which does not look at parameters
+
+    def _abilities(
+        it: ContainerExecutor,
+    ) -> tuple[Executor, FetchesInputs, KeepsLogs, NeedsEngine, PublishesPorts, WorksBeside]:
+        return it, it, it, it, it, it

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
 from cnet.errors import ExecutionError
 from cnet.executors.container.config import ContainerConfig
 from cnet.executors.container.engine import Engine, EngineError
+from cnet.model.resources import MIB
+
+if TYPE_CHECKING:
+    from aiodocker import Docker
 
 NOT_FOUND = 404
 DOCKER_HUB = "https://index.docker.io/v1/"
@@ -35,19 +41,21 @@ class Images:
             raise
         return True
 
-    async def bring(self, config: ContainerConfig, *, again: bool) -> None:
+    async def bring(
+        self, config: ContainerConfig, *, again: bool, tell: Callable[[str], None]
+    ) -> None:
         """See that it is there, as `pull` says; `again`: for a run that was there before.
 
-        Raises EngineAwayError; ExecutionError with `image_missing` or `image_pull_failed`.
+        `tell` is given a sentence about how far a pull is. Raises EngineAwayError; ExecutionError
+        with `image_missing` or `image_pull_failed`.
         """
         if (config.pull != "always" or again) and await self.has(config.image):
             return
         if config.pull == "never":
             raise ExecutionError(missing(config.image), code="image_missing")
         auth = await anyio.to_thread.run_sync(self.credentials, config.image)
-        name = with_registry(config.image)
         try:
-            await self._engine.ask(lambda client: client.images.pull(name, auth=auth))
+            await self._engine.ask(partial(_pull, config.image, auth, tell))
         except EngineError as error:
             raise ExecutionError(
                 f"config.image: {config.image!r} could not be pulled: {error.message}",
@@ -74,6 +82,21 @@ class Images:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _unusable(f"{self._auth_file} is not as `docker login` writes it") from error
         return {"username": user, "password": password}
+
+
+async def _pull(
+    image: str, auth: dict[str, str] | None, tell: Callable[[str], None], client: Docker
+) -> None:
+    layers: dict[str, tuple[int, int]] = {}
+    steps = client.images.pull(with_registry(image), auth=auth, stream=True)
+    async for step in steps:  # raises what the engine says is wrong
+        if step.get("status") == "Downloading":
+            detail = step["progressDetail"]
+            layers[step["id"]] = detail.get("current", 0), detail.get("total", 0)
+        came, size = (
+            (sum(part) for part in zip(*layers.values(), strict=True)) if layers else (0, 0)
+        )
+        tell(f"{image}: {came / MIB:.1f} of {size / MIB:.1f} MiB")
 
 
 def missing(image: str) -> str:
