@@ -181,8 +181,8 @@ class Engine:
                 async for line in content:
                     event = json.loads(line)
                     self.on_event(event["Actor"]["ID"], event["Action"])
-        except EngineAwayError as error:
-            return error.message
+        except EngineAwayError:
+            return f"{self._address}: the connection has broken"
         except (EngineError, ValueError, KeyError) as error:
             return f"{self._address}: no events: {error}"
         return f"{self._address} has ended its events"
@@ -273,8 +273,8 @@ async def _translated(request: Callable[[Docker], Awaitable[T]], client: Docker)
         raise EngineError(error.status, str(error.message).strip()) from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise EngineAwayError(f"the container engine: {type(error).__name__} {error}") from error
-    except RuntimeError as error:
-        if client.session.closed:
+    except Exception as error:
+        if client.session.closed:  # the library has no error of its own for that
             raise EngineAwayError("the container engine has just gone away") from error
         raise
 
