@@ -16,6 +16,7 @@ import socket
 import subprocess
 import tarfile
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,17 +168,25 @@ class Engine:
 
     def _kill_left(self) -> None:
         """What a killed engine has left: shims, and below them the processes of containers."""
-        for process in psutil.process_iter():
-            try:
-                if process.pid == os.getpid() or not self._owns(process):
+        while left := [process for process in psutil.process_iter() if self._owns(process)]:
+            for process in left:
+                try:
+                    below = process.children(recursive=True)
+                    process.kill()
+                except psutil.NoSuchProcess:
                     continue
-                for each in (*process.children(recursive=True), process):
-                    each.kill()
-            except psutil.NoSuchProcess:
-                continue
+                for each in below:
+                    with suppress(psutil.NoSuchProcess):
+                        each.kill()
+            psutil.wait_procs(left, timeout=1)
 
     def _owns(self, process: psutil.Process) -> bool:
-        return any(str(self.folder) in word for word in process.cmdline())
+        try:
+            return process.pid != os.getpid() and any(
+                str(self.folder) in word for word in process.cmdline()
+            )
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            return False
 
     # --- images --------------------------------------------------------------------------------
 
