@@ -151,9 +151,11 @@ def test_an_exit_code_is_told_and_the_container_goes(client: AgentClient, engine
 
 
 def test_memory_is_a_hard_limit_and_its_kill_is_named(client: AgentClient) -> None:
+    """Every time: an engine alone misses some of them."""
     hungry = spec("dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1")
-    done = ended(client, client.submit({**hungry, "requirements": {"memory": 16 * MIB}}))
-    assert (done["status"], done["status_reason"]) == ("failed", "out_of_memory"), done
+    for _ in range(10):
+        done = ended(client, client.submit({**hungry, "requirements": {"memory": 16 * MIB}}))
+        assert (done["status"], done["status_reason"]) == ("failed", "out_of_memory"), done
 
 
 def test_stopping_and_starting_again(client: AgentClient, engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
@@ -17,6 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from cnet._support import clock
 from cnet.errors import TransientError
+from cnet.executors.container import oom
 from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
 from cnet.executors.container.logs import LogCopy
 from cnet.executors.container.records import RunRecords
@@ -31,6 +33,7 @@ STOP_SENT_S = 1.0
 """By then the engine has surely been told."""
 RETRY_S = 1.0
 GONE = 404
+KILLED = 128 + signal.SIGKILL
 ENDED = frozenset({"exited", "dead"})
 
 
@@ -178,6 +181,8 @@ class ContainerRun:
         state = details["State"]
         stopped = self._records.stop_asked
         oom_killed = bool(state["OOMKilled"]) or self._oom
+        if state["ExitCode"] == KILLED and not oom_killed and not stopped:
+            oom_killed = await anyio.to_thread.run_sync(oom.killed, self.container_id)
         reason = None if stopped or oom_killed else await self._others_fault(state["ExitCode"])
         return RunExit(
             exit_code=state["ExitCode"],
