@@ -217,7 +217,7 @@ def test_an_engine_that_is_away_and_back(tmp_path: Path, own_engine: Engine) -> 
             made["id"], until=lambda it: it["status_reason"] == "engine_unreachable", timeout=60
         )
         assert away["status"] == "running" and str(own_engine.socket) in away["status_detail"]
-        assert "container" not in client.nodes()["nodes"][0]["kinds"]
+        wait_until(lambda: "container" not in client.nodes()["nodes"][0]["kinds"])
         later = client.stop(other["id"])
         assert "when its engine can be reached again" in later["message"]
         assert later["workload"]["status_reason"] == "engine_unreachable"
@@ -232,7 +232,7 @@ def test_an_engine_that_is_away_and_back(tmp_path: Path, own_engine: Engine) -> 
         assert back["restarts"] == 1
         assert ended(client, other)["status"] == "stopped"
         wait_until(lambda: own_engine.names() == {f"cnet-{made['id']}.2"}, timeout_s=30)
-        assert "container" in client.nodes()["nodes"][0]["kinds"]
+        wait_until(lambda: "container" in client.nodes()["nodes"][0]["kinds"])
 
 
 @pytest.mark.timeout(300)
@@ -253,8 +253,10 @@ def test_an_agent_that_starts_before_its_engine(tmp_path: Path, own_engine: Engi
         agent.kill()
         own_engine.stop()
         agent.restart()
-        waiting = agent.client.get(made["id"])
-        assert (waiting["status"], waiting["status_reason"]) == ("running", "engine_unreachable")
+        waiting = agent.client.wait_for(
+            made["id"], until=lambda it: it["status_reason"] == "engine_unreachable", timeout=60
+        )
+        assert waiting["status"] == "running"
         own_engine.start()
         done = ended(agent.client, made)
         assert (done["status"], done["status_reason"]) == ("failed", "engine_restarted")
