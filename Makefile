@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST ?= $(BIN)/python -m pytest
+CLIENTS := $(VENV)/s3-clients
 # The tests start hundreds of agents: without the compiled files each would compile all of CNET.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-fast check fmt lint types layers bench clean help
+.PHONY: setup s3-clients demo test test-fast check fmt lint types layers bench clean help
 
 help:  ## what there is to make
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("CNET needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
@@ -25,7 +26,17 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
 	$(PIP) install --require-hashes -r requirements/dev.lock
 	@touch $@
 
+# Not by way of $(BIN)/python: it may be made beside `setup`, by another make. Nothing is compiled
+# ahead: most of it is never imported.
+$(CLIENTS)/.ready: requirements/s3-clients.lock
+	$(PYTHON) -m venv --clear $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --no-compile --no-deps \
+		--require-hashes -r requirements/s3-clients.lock
+	@touch $@
+
 setup: $(VENV)/.dev  ## create .venv with everything a developer needs
+
+s3-clients: $(CLIENTS)/.ready  ## stock S3 clients: CNET_TEST_S3_CLIENTS=.venv/s3-clients make test runs them
 
 demo: $(VENV)/.runtime  ## four agents, two inference services, real predictions (KEEP=1 leaves them up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep)

@@ -1,7 +1,7 @@
 """Our S3 gateway beside nginx with the same files, and beside moto's server.
 
     python -m benchmarks.s3 [--rounds 3] [--seconds 3] [--only get|list] [--keys 100000]
-                            [--moto VENV/bin/python] [--moto-keys 10000]
+                            [--workers 1] [--moto VENV/bin/python] [--moto-keys 10000]
 
 Downloads of 1 KiB, 1 MiB and 100 MiB: every server for `--seconds`, in turns, `--rounds` times.
 Requests are signed beforehand (SigV4, checked by the gateway; moto does not check; nginx gets them
@@ -150,7 +150,7 @@ def running(options: argparse.Namespace, folder: Path) -> Iterator[list[Server]]
     sorts = () if options.only == "list" else SORTS
     paths = anyio.run(fill_store, folder / "data", sorts, listed)
     with ExitStack() as stack:
-        servers = [stack.enter_context(gateway(folder / "data", listed))]
+        servers = [stack.enter_context(gateway(folder / "data", listed, options.workers))]
         check_signatures(servers[0])
         program = shutil.which("nginx")
         if sorts and program is None:
@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=positive(float), default=3, help="of each server's round")
     parser.add_argument("--only", choices=("get", "list"))
     parser.add_argument("--keys", type=positive(int), default=100_000, help="to list")
+    parser.add_argument("--workers", type=positive(int), default=1, help="of the gateway")
     parser.add_argument("--moto", metavar="PYTHON", help="of an environment with moto[s3,server]")
     parser.add_argument("--moto-keys", type=positive(int), default=10_000, help="for it to list")
     options = parser.parse_args()

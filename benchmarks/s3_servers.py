@@ -80,11 +80,12 @@ def listed_keys(count: int) -> list[str]:
 
 
 @contextmanager
-def gateway(folder: Path, listed: int) -> Iterator[Server]:
+def gateway(folder: Path, listed: int, workers: int = 1) -> Iterator[Server]:
     """`cnet-gateway` over the store in `folder`."""
     key = create_key(folder / "keys.json", read_only=True)
     log = folder.with_name("gateway.log")
     command = [sys.executable, "-m", "cnet.gateway", "--base-path", str(folder), "--port", "0"]
+    command += ["--workers", str(workers)]
 
     def port(said: str) -> int | None:
         found = re.search(r"listening on http://\S+:(\d+)", said)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.gateway.conformance import operations_of
 from tests.support.agents import AgentProcess, start_agent
 
 
@@ -15,6 +16,15 @@ def pytest_configure() -> None:
     """Let programs be interrupted: a shell that runs pytest in the background forbids it."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is about operations of S3 with their names."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.parent.name == "gateway":
+            operations = operations_of(item.path.stem, item.originalname)
+            if operations:
+                item.add_marker(pytest.mark.s3(*operations))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Every default stands here with its unit. A key that is not known is an error tha
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from cnet.errors import ConfigError
 from cnet.model.resources import MIB
@@ -22,6 +24,7 @@ from cnet.model.workload import Strategy
 
 ENV_PREFIX = "CNET_"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?")
 
 
 class _Section(BaseModel):
@@ -130,11 +133,49 @@ class SqliteSettings(_Section):
     data_path: Path | None = Field(None, description="default: `data` in the agent's own folder")
 
 
+class S3Settings(_Section):
+    """The object store that holds the bytes of data, with `storage.type: s3`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    bucket: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{2,254}$")
+    prefix: str | None = Field(
+        None,
+        max_length=512,
+        pattern=r"^[A-Za-z0-9!_.*'()=+@-]+(/[A-Za-z0-9!_.*'()=+@-]+)*$",
+        description="of all keys, without `/` at either end",
+    )
+    endpoint: str | None = Field(None, description="URL; default: Amazon's in the region")
+    region: str = Field("us-east-1", pattern=r"^[a-z0-9-]{1,64}$")
+    credentials_file: Path | None = Field(
+        None,
+        description="as AWS's tools have it, section `default`; else AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, else the role of the machine",
+    )
+    path_style: bool = Field(True, description="false: the bucket is part of the host's name")
+    allow_http: bool = Field(False, description="take an endpoint without TLS")
+    max_bytes: int | None = Field(
+        None, ge=0, le=2**62, description="of all that is stored; default: no bound"
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_url(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not _ENDPOINT.fullmatch(endpoint):
+            raise PydanticCustomError(
+                "endpoint",
+                "{given} must be http:// or https://, a host and at most a port",
+                {"given": repr(endpoint)},
+            )
+        return None if endpoint is None else endpoint.rstrip("/")
+
+
 class StorageSettings(_Section):
     """Where data objects live, and from where they may come."""
 
-    type: Literal["sqlite"] = "sqlite"
+    type: Literal["sqlite", "s3"] = "sqlite"
     sqlite: SqliteSettings = Field(default_factory=SqliteSettings)
+    s3: S3Settings = Field(default_factory=S3Settings)
     roots: list[str] = Field(
         default_factory=list, description="folders below which a `source_path` may lie"
     )
@@ -146,6 +187,23 @@ class StorageSettings(_Section):
     max_files: int = Field(100_000, ge=1, le=10_000_000, description="of one data object")
     cache_bytes: int = Field(
         10 * 1024**3, ge=0, le=2**62, description="of copies of data that other nodes store"
+    )
+
+
+class DockerSettings(_Section):
+    """Containers on this node, by the Docker Engine API."""
+
+    enabled: bool = Field(True, description="false: this node runs no containers")
+    host: str | None = Field(
+        None,
+        description="unix:///path or tcp://host:port of the engine; default: DOCKER_HOST, or the "
+        "first of the usual sockets that answers",
+    )
+    volume_roots: list[str] = Field(
+        default_factory=list, description="folders below which a container may be given some"
+    )
+    registry_auth_file: Path | None = Field(
+        None, description="credentials for pulls, as `docker login` writes them"
     )
 
 
@@ -161,6 +219,7 @@ class Settings(_Section):
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     workload_logs: LogFileSettings = Field(default_factory=LogFileSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    docker: DockerSettings = Field(default_factory=DockerSettings)
 
     @property
     def is_loopback(self) -> bool:
@@ -229,7 +288,9 @@ def load(
     except ValidationError as error:
         raise ConfigError(_in_words(error, path)) from None
     _require_addresses(settings)
-    _require_absolute(settings.storage.roots)
+    _require_absolute("storage.roots", settings.storage.roots)
+    _require_absolute("docker.volume_roots", settings.docker.volume_roots)
+    _require_object_store(settings.storage)
     return settings
 
 
@@ -240,10 +301,22 @@ def _require_addresses(settings: Settings) -> None:
         raise ConfigError("peers.addresses: at least one is needed when peers.enabled is true")
 
 
-def _require_absolute(roots: Iterable[str]) -> None:
+def _require_absolute(key: str, roots: Iterable[str]) -> None:
     for root in roots:
         if not Path(root).is_absolute():
-            raise ConfigError(f"storage.roots: {root!r} must be an absolute path")
+            raise ConfigError(f"{key}: {root!r} must be an absolute path")
+
+
+def _require_object_store(storage: StorageSettings) -> None:
+    if storage.type != "s3":
+        return
+    if storage.s3.bucket is None:
+        raise ConfigError("storage.s3.bucket: must be given when storage.type is s3")
+    if (storage.s3.endpoint or "").startswith("http:") and not storage.s3.allow_http:
+        raise ConfigError(
+            f"storage.s3.endpoint: {storage.s3.endpoint} would carry the data without TLS; say "
+            "storage.s3.allow_http: true if that may be"
+        )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -252,7 +325,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+        raise ConfigError(f"{path}: not YAML: {_yaml_fault(error)}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -264,7 +337,15 @@ def _parse(name: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: not a YAML value: {error}") from error
+        raise ConfigError(f"{name}: not a YAML value: {_yaml_fault(error)}") from error
+
+
+def _yaml_fault(error: Exception) -> str:
+    """On one line, without the excerpt: `line 6, column 23: mapping values are not allowed`."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    mark = error.problem_mark
+    return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
 
 
 def _set(tree: dict[str, Any], keys: list[str], value: object) -> None:

@@ -45,6 +45,25 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def bind_beside(bound: socket.socket) -> socket.socket:
+    """Another socket at the same address, for a process of its own; the system shares connections.
+
+    `bound` came from `bind`, must not listen, and holds the port against everybody else.
+    Raises PortTakenError.
+    """
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener = socket.socket(bound.family, bound.type, bound.proto)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    address = bound.getsockname()
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _bind_error(error, *address[:2]) from error
+    return listener
+
+
 def _bind_error(error: OSError, host: str, port: int) -> PortTakenError | ConfigError:
     if error.errno == errno.EADDRINUSE:
         return PortTakenError(f"port {port} on {host} is held by another process")

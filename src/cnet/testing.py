@@ -35,7 +35,16 @@ from pydantic import BaseModel, ValidationError
 from cnet._support import clock
 from cnet._support.ports import free_ports
 from cnet.errors import ExecutionError
-from cnet.executors.base import EnforcesLease, Executor, KeepsLogs, Run, ServesEndpoint, Task
+from cnet.executors.base import (
+    EnforcesLease,
+    Executor,
+    KeepsLogs,
+    PublishesPorts,
+    Run,
+    ServesEndpoint,
+    Task,
+    WorksBeside,
+)
 from cnet.executors.catalog import ExecutorContext
 from cnet.executors.commands import LogLimits
 from cnet.model.workload import WorkloadSpec
@@ -316,7 +325,10 @@ class ExecutorContract:
         async with anyio.create_task_group() as group:
             await group.start(supervisor.run)
             try:
-                yield self.make_executor(ExecutorContext(supervisor=supervisor, logs=logs))
+                executor = self.make_executor(ExecutorContext(supervisor=supervisor, logs=logs))
+                if isinstance(executor, WorksBeside):
+                    await group.start(executor.run_beside)
+                yield executor
             except BaseException as error:  # noqa: BLE001  raised below: the group would wrap it
                 failure = error
             group.cancel_scope.cancel()
@@ -352,6 +364,10 @@ class ExecutorContract:
     def _task(self, executor: Executor, config: dict[str, Any]) -> Task:
         parsed = executor.config_model.model_validate(config)
         port = None
+        ports: tuple[int, ...] = ()
+        if isinstance(executor, PublishesPorts):
+            wanted = executor.wanted_ports(parsed)
+            ports = tuple(each.port or free_ports(1, each.host)[0] for each in wanted)
         if isinstance(executor, ServesEndpoint):
             port = executor.wanted_port(parsed) or free_ports(1, executor.host(parsed))[0]
         return Task(
@@ -361,6 +377,7 @@ class ExecutorContract:
             config=parsed,
             node_id="contract",
             port=port,
+            ports=ports,
         )
 
     def _leased(self, executor: Executor, folder: Path, *, lease_s: float) -> Task:

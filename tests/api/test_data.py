@@ -176,40 +176,6 @@ def test_the_parts_may_come_in_any_order(node: Node) -> None:
         node.delete_all()
 
 
-def test_a_large_upload_needs_no_memory(node: Node) -> None:
-    """256 MiB pass through an agent that may grow by 64 MiB."""
-    size = 256 * MIB
-    piece = os.urandom(MIB)
-    before = _peak_kib(node)
-    body = _streamed_form("big.bin", size, piece)
-    reply = node.http.post(
-        "/api/workloads",
-        content=body,
-        headers={"content-type": "multipart/form-data; boundary=b"},
-    )
-    assert reply.status_code == 201, reply.text
-    assert node.json(reply)["size"] == size
-    key = node.json(reply)["data_key"]
-    digest = hashlib.sha256()
-    with node.http.stream("GET", f"/api/data/{key}/big.bin") as answer:
-        for chunk in answer.iter_bytes():
-            digest.update(chunk)
-    assert digest.hexdigest() == hashlib.sha256(piece * 256).hexdigest()
-    assert _peak_kib(node) - before < 64 * 1024
-
-
-def _streamed_form(name: str, size: int, piece: bytes) -> Iterator[bytes]:
-    yield f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
-    for _ in range(size // len(piece)):
-        yield piece
-    yield b"\r\n--b--\r\n"
-
-
-def _peak_kib(node: Node) -> int:
-    status = Path(f"/proc/{node.agent.pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
-
-
 @pytest.mark.parametrize(
     ("parts", "status", "field"),
     [
@@ -273,6 +239,13 @@ def test_a_broken_form_leaves_nothing(node: Node, body: bytes) -> None:
 def test_a_form_without_boundary(node: Node) -> None:
     headers = {"content-type": "multipart/form-data"}
     refused(node.http.post("/api/workloads", content=b"x", headers=headers), 400)
+
+
+def _streamed_form(name: str, size: int, piece: bytes) -> Iterator[bytes]:
+    yield f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
+    for _ in range(size // len(piece)):
+        yield piece
+    yield b"\r\n--b--\r\n"
 
 
 def test_a_client_that_hangs_up_leaves_nothing(node: Node) -> None:

@@ -159,13 +159,13 @@ def test_opencv_from_deployment_to_nothing_left(node: Node, curl: Any, deploy: s
     _stop_and_check(node, curl, body)
 
 
-def test_sklearn_is_refused_with_what_is_allowed(node: Node, curl: Any) -> None:
+def test_sklearn_wants_its_file(node: Node, curl: Any) -> None:
     answer = curl(seeds.SKLEARN_DEPLOY)
     assert answer.status == 422
     assert answer.body == {
         "error": "invalid_field",
-        "details": "config.model_type: 'sklearn' cannot be served; allowed: yolo",
-        "field": "config.model_type",
+        "details": "config.model_path: 'models/model.joblib' is not a file on this node",
+        "field": "config.model_path",
     }
     assert curl(seeds.LIST).body["count"] == 0
 

@@ -107,6 +107,22 @@ INVALID: list[tuple[Json, str]] = [
     (_service("mlmodel", model_type="yolo", model_path="m\0"), "config.model_path"),
     (_service("mlmodel", model_type="yolo", model_path="m", confidence=0), "config.confidence"),
     (_service("mlmodel", model_type="yolo", model_path="m", labels=["a,b"]), "config.labels"),
+    (_service("mlmodel", model_type="onnx", model_path="m", confidence=0.3), "config.confidence"),
+    (_service("mlmodel", model_type="onnx", model_path="no/such.onnx"), "config.model_path"),
+    (
+        _service("mlmodel", model_type="onnx", model_path="m", allow_joblib=True),
+        "config.allow_joblib",
+    ),
+    (_service("mlmodel", framework="scikit-learn", model_path="m", labels=["a"]), "config.labels"),
+    (_service("mlmodel", model_type="onnx", model_path="m", class_name="A"), "config.class_name"),
+    (
+        _service("mlmodel", model_type="custom", model_path="m", class_name="a b"),
+        "config.class_name",
+    ),
+    (
+        _service("mlmodel", model_type="sklearn", model_path="m", trusted_types=["a b"]),
+        "config.trusted_types",
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -77,6 +78,17 @@ def test_unusable_options_are_refused_with_a_sentence(
     assert done.returncode == code, done.stderr
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken(tmp_path: Path, clean_environ: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = cnet(
+            clean_environ, "agent", "--port", str(port), "--data-dir", str(tmp_path / "data")
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: agent.port: {port} is in use on 127.0.0.1;")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.fixture

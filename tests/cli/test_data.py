@@ -83,7 +83,7 @@ def test_a_download_is_resumed(cnet: Cnet, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(data)
     cnet("data", "put", str(tmp_path / "f"), "--key", "k")
     sha256 = cnet("data", "ls", "k", "--json").json[0]["sha256"]
-    part = Path(f".f.{sha256[:16]}.part")
+    part = Path(f"f.{sha256[:16]}.part")
     part.write_bytes(b"x" * MIB)
     wrong = cnet("data", "get", "k", "--json")
     assert wrong.code == 1 and "digest_mismatch" in wrong.err
@@ -106,6 +106,57 @@ def test_what_is_there_is_left_alone(cnet: Cnet, tmp_path: Path) -> None:
     Path("f").write_text("else")
     assert cnet("data", "get", "k").code == 0
     assert Path("f").read_text() == "same"
+
+
+def test_an_update_sends_what_is_not_there(cnet: Cnet, agent: AgentProcess, tree: Path) -> None:
+    update = ("data", "put", str(tree), "--key", "t", "--update")
+    first = cnet(*update)
+    assert (first.code, first.out) == (0, "data://t  2 sent (3 MiB), 0 as before\n"), first.err
+    assert cnet("data", "ls", "--json").json[0]["access_mode"] == "readwrite"
+    (tree / "t/a.txt").write_text("b")  # as long as before
+    (tree / "new.txt").write_text("new")
+    again = cnet(*update, "--json")
+    assert again.json == {"data_key": "t", "sent": 2, "unchanged": 1, "size": 4}
+    assert cnet("data", "get", "t").code == 0
+    assert contents(Path("t")) == contents(tree)
+    assert len(agent.client.list()) == 1
+
+
+def test_an_update_goes_on_where_it_was_cut_off(cnet: Cnet, tree: Path) -> None:
+    """As if the first one had been interrupted after its first file."""
+    (only,) = [path for path in tree.rglob("*") if path.name.startswith("ü")]
+    held = (tree / "t/a.txt").rename(tree.parent / "held")
+    assert cnet("data", "put", str(tree), "--key", "t", "--update").code == 0
+    held.rename(tree / "t/a.txt")
+    again = cnet("data", "put", str(tree), "--key", "t", "--update", "--json")
+    assert again.json == {"data_key": "t", "sent": 1, "unchanged": 1, "size": 1}
+    assert only.stat().st_size == 3 * MIB
+    assert cnet("data", "get", "t").code == 0
+    assert contents(Path("t")) == contents(tree)
+
+
+def test_an_update_of_readonly_data_is_refused(cnet: Cnet, tree: Path) -> None:
+    assert cnet("data", "put", str(tree), "--key", "t").code == 0
+    (tree / "t/a.txt").write_text("b")
+    assert cnet("data", "put", str(tree), "--key", "t", "--update").code == 5
+    said = cnet("data", "put", str(tree), "--key", "t", "--update", "--access", "readonly")
+    assert (said.code, "--access" in said.err) == (2, True)
+    assert "--key" in cnet("data", "put", str(tree), "--update").err
+
+
+def test_a_changed_file_starts_anew(cnet: Cnet, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(os.urandom(2 * MIB))
+    cnet("data", "put", str(tmp_path / "f"), "--key", "k", "--access", "readwrite")
+    sha256 = cnet("data", "ls", "k", "--json").json[0]["sha256"]
+    part = Path(f"f.{sha256[:16]}.part")
+    part.write_bytes((tmp_path / "f").read_bytes()[:MIB])
+    mine = Path("g.0123456789abcdef.part")
+    mine.write_text("of another file")
+    (tmp_path / "f").write_bytes(new := os.urandom(MIB))
+    assert cnet("data", "cp", str(tmp_path / "f"), "data://k/f").code == 0
+    assert cnet("data", "get", "k").code == 0
+    assert Path("f").read_bytes() == new
+    assert not part.exists() and mine.exists()
 
 
 def test_copies_into_data(cnet: Cnet, tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ class StoreContract:
         for start, length in [(0, 10), (1_048_570, 20), (2_499_999, 5), (2_500_000, 1), (7, None)]:
             end = None if length is None else start + length
             assert await content(store, file, start, length) == data[start:end]
+            rest = len(data[start:end])
+            assert store.at_hand(file, start, rest) in (data[start:end], None)
         assert await content(store, file, 3_000_000) == b""
 
     async def test_overwrite_is_another_file(self, store: NodeStore) -> None:
@@ -122,8 +124,8 @@ class StoreContract:
             (Expected(size=2), "size"),
             (Expected(md5="0" * 32), "md5"),
             (Expected(sha256="0" * 64), "sha256"),
-            (Expected(checksums={"crc32": "AAAAAA=="}), "crc32"),
-            (Expected(checksums={"crc64nvme": "AAAAAAAAAAA="}), "crc64nvme"),
+            (Expected(checksums={"crc32": "AAAAAA=="}), "checksum_crc32"),
+            (Expected(checksums={"crc64nvme": "AAAAAAAAAAA="}), "checksum_crc64nvme"),
         ],
     )
     async def test_wrong_bytes_are_not_stored(

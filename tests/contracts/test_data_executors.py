@@ -62,10 +62,16 @@ class TestData(ExecutorContract):
 class TestDataGateway(ExecutorContract):
     """`datagateway`."""
 
+    _root: Path
+
+    @asynccontextmanager
+    async def _agent(self, folder: Path) -> AsyncGenerator[Executor]:
+        self._root = folder / "store"
+        async with open_store(self._root), super()._agent(folder) as executor:
+            yield executor
+
     def make_executor(self, context: ExecutorContext) -> Executor:
-        root = context.supervisor.workload_dir("any").parent.parent / "store"
-        root.mkdir(exist_ok=True)
-        return DataGatewayExecutor(context.supervisor, context.logs, DataPlaces(root=root))
+        return DataGatewayExecutor(context.supervisor, context.logs, DataPlaces(root=self._root))
 
     def long_config(self, folder: Path) -> dict[str, Any]:
         return {"auth_token": "a-long-token"}

@@ -15,6 +15,7 @@ from cnet.api import create_app, schemas
 from cnet.api.context import ApiContext
 from cnet.api.errors import STATUS
 from cnet.cluster.hello import Identity
+from cnet.executors.container.config import ContainerConfig
 from cnet.executors.data_config import DataConfig
 from cnet.executors.gateway import DataGatewayConfig
 from cnet.executors.inference import MlModelConfig, OpenCvConfig
@@ -95,7 +96,8 @@ def test_every_field_of_a_workload_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [ProcessConfig, MlModelConfig, OpenCvConfig, DataConfig, DataGatewayConfig]
+    "model",
+    [ProcessConfig, ContainerConfig, MlModelConfig, OpenCvConfig, DataConfig, DataGatewayConfig],
 )
 def test_every_config_field_is_documented(model: type[BaseModel]) -> None:
     text = pages.section(PAGE, "Kinds and their config")

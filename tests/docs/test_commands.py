@@ -13,7 +13,7 @@ from cnet.cli.main import COMMANDS
 from cnet.model.workload import WorkloadSpec
 from tests.docs import commands, pages
 
-_TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
+_TARGET = re.compile(r"^([a-z0-9-]+):", re.MULTILINE)
 _BODY = re.compile(r"/api/workloads .*?-d '(\{.*?\})'", re.DOTALL)
 _OPTION = re.compile(r"--?[a-z][a-z-]*")
 

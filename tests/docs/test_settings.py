@@ -52,6 +52,7 @@ def test_defaults_are_those_of_the_code() -> None:
 
 def test_environment_variables_reach_their_setting() -> None:
     samples = {"agent.labels": "{zone: a}", "peers.addresses": "[b]", "storage.roots": "[/srv]"}
+    samples["docker.volume_roots"] = "[/srv]"
     for key, (_, variable) in documented().items():
         assert variable == ENV_PREFIX + key.upper().replace(".", "__")
         given = samples.get(key, "'nonsense'")

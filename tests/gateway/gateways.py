@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,14 @@ from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
+import anyio
 import boto3
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+
+from cnet.storage import open_store
 
 READY_WITHIN_S = 30.0
 KEY, SECRET = "AKTESTADMIN", "secret-of-the-admin"
@@ -184,12 +188,20 @@ def keys_file(folder: Path) -> Path:
 
 @contextmanager
 def running(
-    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    root: Path | None = None,
+    port: int = 0,
 ) -> Iterator[Gateway]:
-    """The program on a free port, ready; killed at the end whatever has happened."""
+    """The program on a free port, ready; killed at the end whatever has happened.
+
+    `root`: of the store; default: one that is made in `folder`.
+    """
     log = folder / f"gateway-{time.monotonic_ns()}.txt"
-    root = folder / "data"
-    command = [sys.executable, "-m", "cnet.gateway", "--base-path", str(root), "--port", "0"]
+    root = root or make_store(folder / "data")
+    command = [sys.executable, "-m", "cnet.gateway", "--base-path", str(root)]
+    command += ["--port", str(port)]
     with log.open("wb") as stream:
         process = subprocess.Popen([*command, *arguments], stderr=stream, env=environment)
     try:
@@ -197,6 +209,18 @@ def running(
     finally:
         process.kill()
         process.wait()
+
+
+def make_store(root: Path) -> Path:
+    """A store of local files, as an agent makes one; harmless where there is one."""
+
+    async def make() -> None:
+        async with open_store(root):
+            pass
+
+    with ThreadPoolExecutor(1) as pool:  # a test may have an event loop of its own at work
+        pool.submit(anyio.run, make).result()
+    return root
 
 
 def run_to_end(*arguments: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:

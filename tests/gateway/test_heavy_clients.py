@@ -1,7 +1,7 @@
-"""Stock clients that are too large for the developers' environment, each in one of its own.
+"""Stock clients that are no part of the developers' environment.
 
-CNET_TEST_S3_CLIENTS=1 makes virtual environments for them (about two minutes), or names a folder
-where they are kept. rclone and s3cmd are Debian's.
+CNET_TEST_S3_CLIENTS names the environment that `make s3-clients` makes: with it each of them has to
+be there, without it they are skipped. rclone and s3cmd are Debian's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -19,29 +18,28 @@ import pytest
 
 from tests.gateway.gateways import KEY, SECRET, Gateway
 
-WHERE = os.environ.get("CNET_TEST_S3_CLIENTS", "")
+CLIENTS = os.environ.get("CNET_TEST_S3_CLIENTS") or None
 FILES = 2000
-Venv = Callable[..., Path]
 Run = Callable[..., str]
 
 
-@pytest.fixture(scope="session")
-def venv(tmp_path_factory: pytest.TempPathFactory) -> Venv:
-    """Makes `name` with packages, and returns its `bin`."""
-    if not WHERE:
-        pytest.skip("CNET_TEST_S3_CLIENTS is not set: the client needs an environment of its own")
-    root = tmp_path_factory.mktemp("clients") if WHERE == "1" else Path(WHERE)
+@pytest.fixture(scope="module")
+def clients() -> Path:
+    """The programs of the clients' environment."""
+    if CLIENTS is None:
+        pytest.skip("CNET_TEST_S3_CLIENTS is not set: `make s3-clients` says how")
+    folder = Path(CLIENTS).absolute() / "bin"
+    assert (folder / "aws").exists(), f"CNET_TEST_S3_CLIENTS: there are no clients in {CLIENTS}"
+    return folder
 
-    def make(name: str, *packages: str) -> Path:
-        folder = root / name
-        if not (folder / "ready").exists():
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-            pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages]
-            subprocess.run(pip, check=True)
-            (folder / "ready").touch()
-        return folder / "bin"
 
-    return make
+def debian(program: str) -> str:
+    """Its path; skipped where it is missing and nobody asked for the clients."""
+    path = shutil.which(program)
+    if path is None and CLIENTS is None:
+        pytest.skip(f"{program} is not installed")
+    assert path is not None, f"CNET_TEST_S3_CLIENTS is set, and {program} is not installed"
+    return path
 
 
 @pytest.fixture
@@ -97,9 +95,9 @@ def content(root: Path) -> dict[str, bytes]:
 
 @pytest.mark.timeout(600)
 def test_awscli(
-    gateway: Gateway, venv: Venv, run: Run, tree: Path, tmp_path: Path, bucket: str
+    gateway: Gateway, clients: Path, run: Run, tree: Path, tmp_path: Path, bucket: str
 ) -> None:
-    aws = venv("awscli", "awscli") / "aws"
+    aws = clients / "aws"
     run(aws, "s3", "sync", tree, f"s3://{bucket}/tree", "--only-show-errors")
     assert run(aws, "s3", "sync", tree, f"s3://{bucket}/tree") == ""
     run(aws, "s3", "sync", f"s3://{bucket}/tree", "down", "--only-show-errors")
@@ -120,7 +118,7 @@ def test_awscli(
     assert gateway.ask("HEAD", f"/{bucket}").status == 404
 
 
-def test_s3fs_with_pandas(venv: Venv, run: Run, bucket: str, gateway: Gateway) -> None:
+def test_s3fs_with_pandas(clients: Path, run: Run, bucket: str, gateway: Gateway) -> None:
     script = f"""
         import pandas, s3fs
         options = {{"endpoint_url": {gateway.endpoint!r}}}
@@ -145,10 +143,10 @@ def test_s3fs_with_pandas(venv: Venv, run: Run, bucket: str, gateway: Gateway) -
         files.rm("{bucket}", recursive=True)
         assert not files.exists("{bucket}/a")
     """
-    run(venv("s3fs", "s3fs", "pandas") / "python", "-c", dedent(script))
+    run(clients / "python", "-c", dedent(script))
 
 
-def test_pyarrow_dataset(venv: Venv, run: Run, bucket: str, gateway: Gateway) -> None:
+def test_pyarrow_dataset(clients: Path, run: Run, bucket: str, gateway: Gateway) -> None:
     script = f"""
         import pyarrow, pyarrow.dataset as ds
         from pyarrow import fs
@@ -182,10 +180,10 @@ def test_pyarrow_dataset(venv: Venv, run: Run, bucket: str, gateway: Gateway) ->
         files.delete_dir("{bucket}/set")
         assert files.get_file_info("{bucket}/set").type == fs.FileType.NotFound
     """
-    run(venv("pyarrow", "pyarrow") / "python", "-c", dedent(script))
+    run(clients / "python", "-c", dedent(script))
 
 
-def test_duckdb(venv: Venv, run: Run, bucket: str, gateway: Gateway) -> None:
+def test_duckdb(clients: Path, run: Run, bucket: str, gateway: Gateway) -> None:
     script = f"""
         import duckdb, pathlib, duckdb_extension_httpfs
         folder = pathlib.Path(duckdb_extension_httpfs.__file__).parent
@@ -205,18 +203,17 @@ def test_duckdb(venv: Venv, run: Run, bucket: str, gateway: Gateway) -> None:
         assert sorted(n for n, in names) == ["s3://{bucket}/a b/table.parquet",
                                              "s3://{bucket}/one.csv"]
     """
-    run(venv("duckdb", "duckdb", "duckdb-extension-httpfs") / "python", "-c", dedent(script))
+    run(clients / "python", "-c", dedent(script))
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(not shutil.which("rclone"), reason="rclone is not installed")
 def test_rclone(gateway: Gateway, run: Run, tree: Path, tmp_path: Path, bucket: str) -> None:
     config = tmp_path / "rclone.conf"
     config.write_text(
         f"[cnet]\ntype = s3\nprovider = Other\naccess_key_id = {KEY}\n"
         f"secret_access_key = {SECRET}\nendpoint = {gateway.endpoint}\n"
     )
-    rclone = ("rclone", "--config", config, "--transfers", "8")
+    rclone = (debian("rclone"), "--config", config, "--transfers", "8")
     run(*rclone, "copy", tree, f"cnet:{bucket}/tree")
     run(*rclone, "check", tree, f"cnet:{bucket}/tree")
     run(*rclone, "check", "--download", tree / "d1", f"cnet:{bucket}/tree/d1")
@@ -232,7 +229,6 @@ def test_rclone(gateway: Gateway, run: Run, tree: Path, tmp_path: Path, bucket: 
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(not shutil.which("s3cmd"), reason="s3cmd is not installed")
 def test_s3cmd(gateway: Gateway, run: Run, tree: Path, tmp_path: Path, bucket: str) -> None:
     config = tmp_path / "s3cfg"
     host = f"127.0.0.1:{gateway.port}"
@@ -240,7 +236,7 @@ def test_s3cmd(gateway: Gateway, run: Run, tree: Path, tmp_path: Path, bucket: s
         f"[default]\naccess_key = {KEY}\nsecret_key = {SECRET}\nhost_base = {host}\n"
         f"host_bucket = {host}\nuse_https = False\n"
     )
-    s3cmd = ("s3cmd", "--config", config, "--no-progress")
+    s3cmd = (debian("s3cmd"), "--config", config, "--no-progress")
     run(*s3cmd, "put", tree / "large", f"s3://{bucket}/large")
     run(*s3cmd, "sync", f"{tree}/d1/", f"s3://{bucket}/d1/")
     assert f"s3://{bucket}/large" in run(*s3cmd, "ls", f"s3://{bucket}")

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.gateways import TOKEN, Gateway, keys_file, run_to_end, running, write_secret
+from tests.gateway.gateways import (
+    TOKEN,
+    Gateway,
+    keys_file,
+    make_store,
+    run_to_end,
+    running,
+    write_secret,
+)
+
+NEW = ("--writable", "--create")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +30,8 @@ from tests.gateway.gateways import TOKEN, Gateway, keys_file, run_to_end, runnin
         (["--base-path", "DATA"], "--anonymous"),
         (["--base-path", "DATA", "--anonymous", "--port", "70000"], "--port"),
         (["--base-path", "DATA", "--anonymous", "--port", "x"], "--port"),
+        (["--base-path", "DATA", "--anonymous", "--workers", "0"], "--workers"),
+        (["--base-path", "DATA", "--anonymous", "--workers", "x"], "--workers"),
         (["--base-path", "DATA", "--anonymous", "--bucket", "A"], "--bucket A"),
         (["--base-path", "DATA", "--keys-file", "DATA/none"], "cannot be read"),
         (["--base-path", "DATA", "--auth-token-file", "DATA/none"], "--auth-token-file"),
@@ -27,14 +39,30 @@ from tests.gateway.gateways import TOKEN, Gateway, keys_file, run_to_end, runnin
         (["--base-path", "DATA", "--anonymous", "--read-only", "--writable"], "--writable"),
         (["--base-path", "DATA", "--anonymous", "--writable", "--host", "0.0.0.0"], "anybody"),
         (["--base-path", "DATA", "--anonymous", "--host", "no.such.host.invalid"], "--host"),
-        (["--base-path", "/proc/none", "--anonymous", "--port", "0"], "/proc/none"),
+        (["--base-path", "NONE", "--anonymous", "--port", "0"], "there is no store"),
+        (["--base-path", "NONE", "--anonymous", "--writable", "--port", "0"], "--create"),
+        (["--base-path", "NONE", "--anonymous", "--create", "--port", "0"], "--writable"),
+        (["--base-path", "DATA", "--db-path", "NONE", "--anonymous"], "there is no store"),
+        (["--base-path", "/proc/none", *NEW, "--anonymous", "--port", "0"], "/proc/none"),
     ],
 )
 def test_wrong_arguments_end_it_with_2(tmp_path: Path, arguments: list[str], said: str) -> None:
-    ended = run_to_end(*[item.replace("DATA", str(tmp_path / "data")) for item in arguments])
+    make_store(tmp_path / "data")
+    places = {"DATA": str(tmp_path / "data"), "NONE": str(tmp_path / "none")}
+    for name, place in places.items():
+        arguments = [item.replace(name, place) for item in arguments]
+    ended = run_to_end(*arguments)
     assert ended.returncode == 2
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_new_store_is_made_when_told(tmp_path: Path) -> None:
+    with running(tmp_path, "--anonymous", *NEW, root=tmp_path / "new") as gateway:
+        gateway.send("PUT", "/cnet/k", {"host": "localhost"}, b"x")
+    with running(tmp_path, "--anonymous", root=tmp_path / "new") as gateway:
+        assert gateway.send("GET", "/cnet/k", {"host": "localhost"}).body == b"x"
 
 
 @pytest.mark.parametrize(
@@ -52,16 +80,18 @@ def test_wrong_arguments_end_it_with_2(tmp_path: Path, arguments: list[str], sai
 )
 def test_wrong_key_files_end_it_with_2(tmp_path: Path, content: str) -> None:
     path = write_secret(tmp_path / "keys", content)
-    ended = run_to_end("--base-path", str(tmp_path / "data"), "--keys-file", str(path))
+    root = make_store(tmp_path / "data")
+    ended = run_to_end("--base-path", str(root), "--keys-file", str(path))
     assert ended.returncode == 2
     assert str(path) in ended.stderr
     assert "long-enough" not in ended.stderr
 
 
 def test_taken_port_ends_it_with_3(tmp_path: Path) -> None:
+    root = make_store(tmp_path / "data")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = run_to_end("--base-path", str(tmp_path / "data"), "--anonymous", "--port", port)
+        ended = run_to_end("--base-path", str(root), "--anonymous", "--port", port)
     assert ended.returncode == 3
     assert port in ended.stderr
 

@@ -1,23 +1,18 @@
-"""Full stores, large files, and how much memory they take."""
+"""Full stores, and what the agent protects."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import anyio
-import psutil
 import pytest
 
 from cnet.storage import open_store, queries
 from tests.gateway.gateways import Gateway, keys_file, running
 
 MIB = 1 << 20
-LARGE = 1024 * MIB
-BLOCK = bytes(range(256)) * 4096
 
 
 def set_quota(root: Path, quota: int | None) -> None:
@@ -55,49 +50,6 @@ def test_full_store_says_so_and_heals(roomy: Gateway) -> None:
         assert roomy.ask("GET", "/cnet/second").body == b"b" * (2 * MIB)
     finally:
         set_quota(roomy.root, None)
-
-
-def blocks(size: int) -> Iterator[bytes]:
-    """Generated content; nobody holds it as a whole."""
-    for number in range(size // MIB):
-        yield number.to_bytes(8, "big") + BLOCK[8:MIB]
-
-
-@pytest.mark.timeout(300)
-def test_a_gibibyte_goes_through_little_memory(roomy: Gateway) -> None:
-    process = psutil.Process(roomy.process.pid)
-    roomy.put("/cnet/warm", BLOCK)
-    assert roomy.ask("GET", "/cnet/warm").body == BLOCK
-    before = process.memory_info().rss
-    most = before
-    sent, received = hashlib.sha256(), hashlib.sha256()
-    connection = http.client.HTTPConnection("127.0.0.1", roomy.port, timeout=120)
-    try:
-        size = {"content-length": str(LARGE)}
-        target, headers = roomy.sign("PUT", "/cnet/large", size, payload="UNSIGNED-PAYLOAD")
-
-        def body() -> Iterator[bytes]:
-            nonlocal most
-            for block in blocks(LARGE):
-                sent.update(block)
-                most = max(most, process.memory_info().rss)
-                yield block
-
-        connection.request("PUT", target, body=body(), headers=headers)
-        reply = connection.getresponse()
-        reply.read()
-        assert reply.status == 200
-        target, headers = roomy.sign("GET", "/cnet/large")
-        connection.request("GET", target, headers=headers)
-        reply = connection.getresponse()
-        while block := reply.read(4 * MIB):
-            received.update(block)
-            most = max(most, process.memory_info().rss)
-    finally:
-        connection.close()
-    assert received.digest() == sent.digest()
-    assert most - before < 64 * MIB, f"{(most - before) / MIB:.0f} MiB more"
-    assert roomy.ask("DELETE", "/cnet/large").status == 204
 
 
 def test_what_the_agent_protects_is_not_changed_here(roomy: Gateway) -> None:

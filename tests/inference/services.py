@@ -54,10 +54,15 @@ def running(
         process.wait()
 
 
-def run_to_end(*arguments: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+def run_to_end(
+    *arguments: str, timeout_s: float = 30, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """The program's exit code and stderr where it is expected to end by itself."""
     command = [sys.executable, "-m", "cnet.inference", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    variables = {**os.environ, **(environment or {})}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout_s, check=False, env=variables
+    )
 
 
 def base64_of(content: bytes) -> str:

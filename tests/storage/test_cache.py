@@ -185,3 +185,29 @@ async def test_what_an_earlier_agent_had_counts(cache: FileCache, tmp_path: Path
     later.open()
     await new.read(later)
     assert names(tmp_path) == {digest(new.content)}
+
+
+async def test_it_knows_what_its_files_belong_to(cache: FileCache, tmp_path: Path) -> None:
+    kept, gone = Source(b"k" * 30), Source(b"g" * 40)
+    for source in (gone, kept):
+        await source.read(cache)
+    await cache.note("model", {digest(kept.content): 30, digest(gone.content): 40})
+    await cache.note("other", {digest(kept.content): 30})
+    assert cache.held() == {"model": 70, "other": 30}
+    later = FileCache(tmp_path / "cache", 100)
+    later.open()
+    assert later.held() == {"model": 70, "other": 30}
+    os.utime(tmp_path / "cache" / digest(gone.content), (0, 0))
+    before = later.changes
+    await Source(b"n" * 60).read(later)
+    assert later.held() == {"model": 30, "other": 30} and later.changes > before
+
+
+async def test_notes_that_cannot_be_read_are_forgotten(cache: FileCache, tmp_path: Path) -> None:
+    await cache.note("model", {"0" * 64: 1})
+    (tmp_path / "cache-keys.json").write_bytes(b"{half")
+    cache.open()
+    assert cache.held() == {}
+    await Source(b"x").read(cache)
+    await cache.note("model", {digest(b"x"): 1})
+    assert cache.held() == {"model": 1}

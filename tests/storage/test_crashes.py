@@ -9,10 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 from tools.chaos.power_cut import copy_untouched, mounted, why_not
+from tools.data_kills.inspection import blobs_of, faults
 
 from cnet.storage import open_store
 from tests.contracts.storage import body
-from tests.storage.inspection import blobs_of, faults
 from tests.storage.working import compare, working
 
 KILLS = 30

@@ -8,13 +8,13 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 from tools.chaos.power_cut import mounted, why_not
+from tools.data_kills.inspection import faults
 
 from cnet.errors import StorageFullError
 from cnet.storage import open_store
 from cnet.storage.base import Expected
 from tests.chaos.test_full_disk import empty, fill, make_disk
 from tests.contracts.storage import BUCKET, body, content
-from tests.storage.inspection import faults
 
 pytestmark = [
     pytest.mark.anyio,

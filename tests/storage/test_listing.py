@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from cnet.errors import SpecError
 from cnet.storage import NodeStore, open_store
-from cnet.storage.base import Page
+from cnet.storage.base import Entry, FileInfo, Page
 from cnet.storage.listing import Listing, list_files
 from tests.contracts.storage import body, content
 
@@ -47,17 +48,23 @@ class Opened:
 
     def page(
         self, bucket: str, prefix: str, delimiter: str, after: str, limit: int, past_group: bool
-    ) -> Page:
-        return self.portal.call(
-            lambda: self.store.list(
-                bucket,
-                prefix=prefix,
-                delimiter=delimiter,
-                after=after,
-                limit=limit,
-                past_group=past_group,
-            )
+    ) -> Page[FileInfo]:
+        """Of files; one of entries must be the same."""
+        asked: dict[str, Any] = {
+            "prefix": prefix,
+            "delimiter": delimiter,
+            "after": after,
+            "limit": limit,
+            "past_group": past_group,
+        }
+        page = self.portal.call(lambda: self.store.list(bucket, **asked))
+        entries = self.portal.call(lambda: self.store.entries(bucket, **asked))
+        assert (entries.prefixes, entries.next_after) == (page.prefixes, page.next_after)
+        assert entries.files == tuple(
+            Entry(f.key, f.size, f.etag, f.modified_at, f.checksums, f.checksum_type)
+            for f in page.files
         )
+        return page
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +95,7 @@ def naive(
     return sorted(shown.items(), key=lambda item: item[0].encode())
 
 
-def shown_by(page: Page) -> list[tuple[str, bool]]:
+def shown_by(page: Page[FileInfo]) -> list[tuple[str, bool]]:
     shown = [(file.key, False) for file in page.files] + [(name, True) for name in page.prefixes]
     return sorted(shown, key=lambda item: item[0].encode())
 
@@ -191,7 +198,7 @@ def test_a_common_prefix_costs_one_seek(opened: Opened) -> None:
     opened.portal.call(opened.store.catalog.write, fill)
     rows = 0
 
-    def counted(connection: sqlite3.Connection) -> Page:
+    def counted(connection: sqlite3.Connection) -> Page[FileInfo]:
         connection.row_factory = lambda _, row: (_count(), row)[1]
         try:
             return list_files(

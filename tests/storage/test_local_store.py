@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+from tools.data_kills.inspection import blobs_of, faults
 
 from cnet.errors import (
     CnetError,
@@ -28,7 +29,6 @@ from cnet.storage import NodeStore, open_store, queries
 from cnet.storage.base import Extent
 from cnet.storage.schema import MIGRATIONS
 from tests.contracts.storage import BUCKET, StoreContract, body, content, put_in_parts
-from tests.storage.inspection import blobs_of, faults
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +77,31 @@ async def test_extents(store: NodeStore) -> None:
         assert extents is not None
         async with extents:
             pass
+
+
+async def test_what_is_at_hand(store: NodeStore, tmp_path: Path) -> None:
+    """Small files that were just written are; nothing is said of what has to be looked for."""
+    plain = await store.put(BUCKET, "p", body(b"0123456789"))
+    path = store.local_path(plain)
+    assert path is not None
+    whole, piece = (b"0123456789", b"345") if _reads_without_waiting(path) else (None, None)
+    assert store.at_hand(plain, 0, 10) == whole
+    assert store.at_hand(plain, 3, 3) == piece
+    joined = await put_in_parts(store, "j", [b"01234", b"56789"])
+    assert store.at_hand(joined, 0, 10) is None
+    os.truncate(path, 5)
+    assert store.at_hand(plain, 0, 10) is None
+    os.truncate(path, 10)
+    await store.delete(BUCKET, "p")
+    assert store.at_hand(plain, 0, 10) is None
+
+
+def _reads_without_waiting(path: str) -> bool:
+    with Path(path).open("rb") as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(10)], 0, os.RWF_NOWAIT) == 10
+        except OSError:
+            return False
 
 
 def contents(extents: Iterable[Extent]) -> list[bytes]:

@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools.data_kills.inspection import faults
+
 from cnet.errors import NotFoundError
 from cnet.storage import open_store
 from tests.contracts.storage import content
-from tests.storage.inspection import faults
 from tests.support.agents import wait_until
 
 TIMEOUT_S = 60

@@ -226,6 +226,7 @@ def new_agent(
 ) -> AgentProcess:
     """As `start_agent`, but leave its start to the caller."""
     config.setdefault("logging", {"level": "debug", "format": "text"})
+    config.setdefault("docker", {"enabled": False})  # an engine of the machine is not ours
     base = {name: value for name, value in os.environ.items() if not name.startswith("CNET_")}
     base["XDG_CONFIG_HOME"] = str(tmp_path / "xdg")
     return AgentProcess(

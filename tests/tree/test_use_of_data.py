@@ -156,6 +156,86 @@ def test_what_is_no_input(tree: Tree, config: Json, field: str) -> None:
     assert refused(reply, 422, "invalid_field")["field"].startswith(field)
 
 
+def first_choice(tree: Tree, name: str, spec: Json) -> str:
+    """Where a workload would go if it were submitted there."""
+    reply = tree[name].http.post("/api/plan", json=spec)
+    return str(Node.json(reply)["node"])
+
+
+def test_work_goes_where_its_data_are(tree: Tree) -> None:
+    put(tree["suqian"], "near", ("f", b"near"))
+    spec = process_spec("cat", "f", config={"inputs": {"data://near": "f"}}, requirements=SMALL)
+    wait_until(lambda: first_choice(tree, "jiangsu", spec) == "suqian")
+    done = ended(tree["jiangsu"], tree["jiangsu"].submit(spec))
+    assert (done["status"], done["node_id"]) == ("completed", "suqian")
+    elsewhere = process_spec("true", requirements=SMALL)
+    assert first_choice(tree, "jiangsu", elsewhere) == "jiangsu"
+
+
+def test_work_goes_where_its_data_are_cached(own_cities: Tree) -> None:
+    tree = own_cities
+    put(tree["jiangsu"], "model", ("f", b"m" * 1000), ("g", b"g"), tree=True)
+    spec = process_spec("cat", "f/f", config={"inputs": {"data://model": "f"}}, requirements=SMALL)
+    done = ended(tree["jiangsu"], tree["jiangsu"].submit({**spec, "node": "suqian"}))
+    assert done["status"] == "completed", done
+    assert tree["jiangsu"].http.post("/api/nodes/jiangsu/drain").status_code == 200
+    wait_until(lambda: first_choice(tree, "jiangsu", spec) == "suqian")
+    tree.agents["suqian"].kill()
+    tree.agents["suqian"].restart()
+    tree.linked("nanjing", "suqian")
+    wait_until(lambda: first_choice(tree, "jiangsu", spec) == "suqian")
+
+
+def test_data_of_any_node_by_key(grown: Tree) -> None:
+    tree = grown
+    tree.start("root")
+    for name in ("left", "right"):
+        tree.launch(name, parent="root")
+    tree.wait_healthy()
+    tree.linked("root", "left", "right")
+    config = '{"data_key": "notes", "access_mode": "readwrite"}'
+    reply = tree["right"].http.post(
+        "/api/workloads", data={"config": config}, files=[("files", ("a/x", b"ax"))]
+    )
+    assert reply.status_code == 201, reply.text
+    # The one knows the holder, the other asks upwards; neither has heard of the workload.
+    for name in ("root", "left"):
+        http = tree[name].http
+        found = http.get("/api/data/notes")
+        assert (name, found.json().get("node_id")) == (name, "right"), found.text
+        assert http.get("/api/data/notes/a/x", headers={"Range": "bytes=1-"}).content == b"x"
+        assert http.put(f"/api/data/notes/of/{name}", content=b"new").status_code == 200
+        assert http.get(f"/api/data/notes/of/{name}").content == b"new"
+        assert http.delete(f"/api/data/notes/of/{name}").status_code == 200
+        refused(http.get(f"/api/data/notes/of/{name}"), 404, "no_such_file")
+        refused(http.get("/api/data/nothing"), 404, "no_such_data")
+        refused(http.put("/api/data/nothing/x", content=b"x"), 404, "no_such_data")
+    assert tree["left"].http.delete("/api/data/notes").status_code == 200
+    refused(tree["right"].http.get("/api/data/notes"), 404, "no_such_data")
+
+
+def test_a_list_of_all_nodes(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("jiangsu", "nanjing", "suqian"):
+        put(tree[name], f"only-{name}", ("f", b"x"))
+        put(tree[name], "everywhere", ("f", name.encode()))
+    http = tree["jiangsu"].http
+    assert {each["node_id"] for each in http.get("/api/data").json()["data"]} == {"jiangsu"}
+    seen: list[tuple[str, str]] = []
+    cursor = ""
+    while cursor is not None:
+        params = {"scope": "tree", "limit": "1", "cursor": cursor}
+        page = http.get("/api/data", params=params).json()
+        assert page["unreachable"] == []
+        seen += [(each["data_key"], each["node_id"]) for each in page["data"]]
+        cursor = page["next_cursor"]
+    expected = [("everywhere", name) for name in ("jiangsu", "nanjing", "suqian")]
+    expected += [(f"only-{name}", name) for name in ("jiangsu", "nanjing", "suqian")]
+    assert [each for each in seen if each in expected] == expected
+    assert main(["--agent", tree["jiangsu"].agent.url, "data", "ls", "--all"]) == 0
+    assert "only-suqian" in capsys.readouterr().out
+    refused(http.get("/api/data", params={"scope": "all"}), 422, "invalid_field", field="scope")
+
+
 def test_a_key_that_nobody_has(tree: Tree) -> None:
     for config in ({"inputs": {"data://nope": "x"}}, {"env": {"A": "data://nope/x"}}):
         reply = tree["nanjing"].http.post(
@@ -283,12 +363,18 @@ def test_stop_and_a_lost_link_during_a_download(tree: Tree) -> None:
         runs = tree.agents["nanjing"].data_dir / "runs" / body["id"]
         assert not (runs / "1").exists() and not (runs / "inputs").exists()
     tree.linked("nanjing", "jiangsu")
+    before = len(tree.agents["nanjing"].log())
     body = tree["nanjing"].submit(spec, wait="false")
     with frozen_midway(tree, len(content)) as part:
         tree.wait_seen("nanjing", "jiangsu", lambda it: bool(it["status"] != "active"))
-        assert tree["nanjing"].get(body["id"])["status_reason"] == "starting"
+        waiting = tree["nanjing"].get(body["id"])
+        assert waiting["status_reason"] == "fetching"
+        assert "data://large/f.bin: " in waiting["status_detail"]
+        assert "of 256.0 MiB from jiangsu" in waiting["status_detail"]
     tree.linked("nanjing", "jiangsu")
     _counted(tree, body, content, part)
+    log = tree.agents["nanjing"].log()[before:]
+    assert "data_resumed" in log and "fetch_failed" not in log
 
 
 def test_kill_9_during_a_download(own_cities: Tree) -> None:

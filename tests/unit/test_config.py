@@ -83,6 +83,17 @@ def test_a_link_needs_an_address(tmp_path: Path) -> None:
     assert settings.parent.enabled and settings.peers.enabled
 
 
+def test_an_object_store_needs_a_bucket_and_tls() -> None:
+    chosen: dict[str, object] = {"storage.type": "s3"}
+    with pytest.raises(ConfigError, match=r"storage\.s3\.bucket: must be given"):
+        config.load(env={}, overrides=chosen)
+    chosen |= {"storage.s3.bucket": 2026, "storage.s3.endpoint": "http://minio:9000/"}
+    with pytest.raises(ConfigError, match=r"storage\.s3\.endpoint: .*allow_http"):
+        config.load(env={}, overrides=chosen)
+    found = config.load(env={}, overrides=chosen | {"storage.s3.allow_http": True}).storage.s3
+    assert (found.bucket, found.endpoint) == ("2026", "http://minio:9000")
+
+
 def test_the_example_of_this_repository() -> None:
     settings = config.load(Path(__file__).parents[2] / "config.yaml", env={})
     assert (settings.agent.node_id, settings.resources.cpu) == ("agent-1", 4.0)
@@ -142,12 +153,18 @@ def test_every_key_by_environment(name: str, value: str, path: str, expected: ob
         ("resources: {cpu: .inf}", "resources.cpu: input should be"),
         ("resources: {memory: 1.5}", "resources.memory: input should be a valid integer"),
         ("resources: {gpu: 1}\nagent: {x: 1}", "agent.x: unknown key; allowed: address, adver"),
-        ("storage: {type: badger}", "storage.type: input should be 'sqlite'"),
+        ("storage: {type: badger}", "storage.type: input should be 'sqlite' or 's3'"),
+        ("storage: {s3: {bucket: a/b}}", "storage.s3.bucket: string should match pattern"),
+        ("storage: {s3: {prefix: /a}}", "storage.s3.prefix: string should match pattern"),
+        ("storage: {s3: {prefix: a//b}}", "storage.s3.prefix: string should match pattern"),
+        ("storage: {s3: {endpoint: far}}", "storage.s3.endpoint: 'far' must be http:// or https"),
+        ("storage: {s3: {endpoint: 'https://a:b@c'}}", "storage.s3.endpoint: "),
+        ("storage: {s3: {secret: x}}", "storage.s3.secret: unknown key; allowed: allow_http"),
         ("workload_logs: {max_bytes: 1}", "workload_logs.max_bytes: input should be greater"),
         ("[1, 2]", "the top level must be a mapping of sections"),
         ("just text", "the top level must be a mapping of sections"),
         ("a: [", "not YAML"),
-        ("a: b: c", "not YAML"),
+        ("a: b: c", "not YAML: line 1, column 5: mapping values are not allowed here"),
         ("x: !!python/object:os.system {}", "not YAML"),
     ],
 )

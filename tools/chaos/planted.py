@@ -11,16 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
+
+from cnet.agent.data import OpenData
 from cnet.agent.main import serve
 from cnet.cli import agent as cli_agent
 from cnet.cli.main import main as cnet_main
 from cnet.errors import CnetError
+from cnet.executors.data import DataExecutor
 from cnet.manager.acceptance import Acceptance
 from cnet.manager.journal import Journal, Record
+from cnet.manager.manager import Manager
 from cnet.manager.state import State
 from cnet.manager.workloads import Workload
 from cnet.model.events import AgentEvent
 from cnet.model.lifecycle import Event, Phase
+from cnet.storage import queries
+from cnet.storage.object_rows import STAGING
+from cnet.storage.objects import DataObject, DataObjects
 from cnet.supervision import channel, procfs
 from cnet.supervision.run_directory import RunDirectory
 
@@ -94,6 +102,64 @@ def killpg_only() -> None:
     _replace(channel, "_SCRIPT", Path(__file__).with_name("planted_spawner.py"))
 
 
+def visible_in_steps() -> None:
+    """A tree of files is there with some of them before it has them all."""
+    original = DataObjects.publish
+
+    async def publish(self: DataObjects, stage: str, item: DataObject) -> DataObject:
+        late = ((STAGING, f"{stage}/d1/"), (STAGING, f"{stage}.late/d1/"))
+        await self._catalog.write(lambda connection: queries.move_below(connection, *late))
+        item = await original(self, stage, item)
+        await anyio.sleep(0.05)
+        rest = ((STAGING, f"{stage}.late/"), (item.bucket, item.prefix))
+        await self._catalog.write(lambda connection: queries.move_below(connection, *rest))
+        return item
+
+    _replace(DataObjects, "publish", publish)
+
+
+def no_sweep_of_objects() -> None:
+    """Objects whose workload was never acknowledged stay, and so does what was staged."""
+
+    async def sweep(self: OpenData, known: Any) -> None:
+        """Nothing."""
+
+    _replace(OpenData, "sweep", sweep)
+
+
+def no_sweep_of_bytes() -> None:
+    """What a killed agent left of bytes stays."""
+
+    async def tidy(self: OpenData) -> None:
+        """Nothing."""
+
+    _replace(OpenData, "tidy", tidy)
+
+
+def stop_before_the_wish() -> None:
+    """Data are deleted before it is written down that they shall be."""
+    original = Manager.stop
+
+    async def stop(self: Manager, workload_id: str) -> Workload:
+        workload = self.get(workload_id)
+        if isinstance(workload.executor, DataExecutor):
+            await workload.executor.discard(workload_id)
+        return await original(self, workload_id)
+
+    _replace(Manager, "stop", stop)
+
+
+DATA_BUGS: dict[str, Callable[[], None]] = {
+    plant.__name__: plant
+    for plant in (
+        visible_in_steps,
+        no_sweep_of_objects,
+        no_sweep_of_bytes,
+        stop_before_the_wish,
+    )
+}
+"""For `tools.data_kills`."""
+
 BUGS: dict[str, Callable[[], None]] = {
     plant.__name__: plant
     for plant in (
@@ -118,7 +184,7 @@ def _serve_here(overrides: dict[str, object], config: Path | None, url_file: Pat
 
 
 if __name__ == "__main__":
-    BUGS[sys.argv[1]]()
+    (BUGS | DATA_BUGS)[sys.argv[1]]()
     sys.argv = ["cnet", *sys.argv[3:]]
     # In this very process: the command would turn into another one, without the bug.
     _replace(cli_agent, "become_agent", _serve_here)

@@ -53,6 +53,12 @@ class Gate:
         with self._condition:
             self._open = False
             self.era += 1
+            self._condition.notify_all()
+
+    def await_closing(self, era: int, timeout_s: float) -> bool:
+        """Whether the gate is closed, or was since `era`, within `timeout_s`."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self.era != era or self._ended, timeout_s)
 
     def drain(self, timeout_s: float) -> None:
         """Wait until none is under way. Raises InvariantError `stuck`."""

@@ -20,6 +20,8 @@ SILENCE_S = 30.0
 MAX_ANSWER_BYTES = 16 * 1024**2
 """Of an answer that is kept whole."""
 
+_WANTED = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}
+
 Write = Callable[[bytes], Awaitable[None]]
 
 
@@ -49,7 +51,10 @@ async def ask(
     write: Write | None = None,
     silence_s: float = SILENCE_S,
 ) -> Answer:
-    """`write` gets the body of a 200, piece by piece, and may raise. Raises UnreachableError."""
+    """`write` gets the body of a 200 or 206, piece by piece, and may raise.
+
+    Raises UnreachableError.
+    """
     answer = Answer()
     with anyio.move_on_after(silence_s) as silence:
 
@@ -60,7 +65,7 @@ async def ask(
                 answer.headers = Headers(raw=list(message["headers"]))
                 return
             body: bytes = message.get("body", b"")
-            if write is not None and answer.status == HTTPStatus.OK:
+            if write is not None and answer.status in _WANTED:
                 await write(body)
             else:
                 answer.body += body

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import signal
 import socket
@@ -20,7 +22,9 @@ from cnet import config
 from cnet._support import clock, log
 from cnet._support.files import FileLock, write_atomic
 from cnet.agent.capacity import detect
+from cnet.agent.containers import KnownWorkloads, container_settings
 from cnet.agent.data import OpenData, open_data
+from cnet.agent.holdings import Holdings
 from cnet.agent.neighbours import Neighbours
 from cnet.agent.room import Room, SharedLedger
 from cnet.agent.tree import Tree
@@ -29,9 +33,11 @@ from cnet.api.context import ApiContext
 from cnet.cluster.hello import Identity
 from cnet.config import Settings
 from cnet.errors import CnetError, ConfigError, StorageFullError
+from cnet.executors.base import WorksBeside
 from cnet.executors.catalog import ExecutorContext, load_executors
 from cnet.executors.commands import LogLimits
 from cnet.manager import Journal
+from cnet.register import Ledger
 from cnet.supervision import Supervisor
 
 logger = structlog.get_logger(__name__)
@@ -132,20 +138,31 @@ class Agent:
         )
         identity = _identity(settings, journal, port=listener.getsockname()[1])
         tree = Tree(settings, identity)
-        stored = await data.store.used()
-        ledger = SharedLedger(
-            detect(settings.resources, settings.data_root, stored=stored), data.store
-        )
+        stored = await data.store.used() if data.on_this_disk else 0
+        capacity = detect(settings.resources, settings.data_root, stored=stored)
+        ledger = SharedLedger(capacity, data.store) if data.on_this_disk else Ledger(capacity)
         remote = Neighbours(tree.links, tree.exchange)
-        manager = tree.manager(
-            ledger=ledger,
-            journal=journal,
-            executors=load_executors(
-                ExecutorContext(supervisor=supervisor, logs=logs, data=data.for_executors(remote))
-            ),
+        known = KnownWorkloads(journal)
+        executors = load_executors(
+            ExecutorContext(
+                supervisor=supervisor,
+                logs=logs,
+                containers=container_settings(
+                    settings, data_dir, instance=identity.instance, known=known
+                ),
+                data=data.for_executors(remote),
+            )
         )
-        room = Room(data.store, ledger, manager)
-        data.objects.on_change = room.look
+        manager = tree.manager(ledger=ledger, journal=journal, executors=executors)
+        room = Room(data.store, ledger, manager) if isinstance(ledger, SharedLedger) else None
+        holdings = Holdings(data.objects, data.cache, manager.holds_data)
+
+        def stored_changed() -> None:
+            if room is not None:
+                room.look()
+            holdings.changed()
+
+        data.objects.on_change = stored_changed
         context = ApiContext(
             manager=manager,
             exchange=tree.exchange,
@@ -182,11 +199,17 @@ class Agent:
                 await self._sweep(supervisor, journal)
                 await data.sweep(journal.workload_ids())
                 outer.start_soon(data.tidy, name="tidy")
+                for kind, executor in executors.items():
+                    if isinstance(executor, WorksBeside):
+                        await outer.start(executor.run_beside, name=kind)
                 async with anyio.create_task_group() as group:
                     await group.start(manager.run, name="manager")
+                    known.follow(manager)
                     await group.start(server.run, listener, name="http")
                     await group.start(tree.links.run, name="links")
-                    group.start_soon(room.run, name="room")
+                    if room is not None:
+                        group.start_soon(room.run, name="room")
+                    group.start_soon(holdings.run, name="holdings")
                     self._announce(manager.node_id, listener, url_file)
                     async for number in signals:
                         logger.info("stopping", signal=signal.Signals(number).name)
@@ -314,4 +337,13 @@ def _listen(settings: Settings) -> socket.socket:
         )[0]
         return socket.create_server(target[:2], family=family, backlog=2048)
     except OSError as error:
-        raise ConfigError(f"agent.address: cannot listen on {address}:{port}: {error}") from error
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"agent.port: {port} is in use on {address}; stop what listens there, or choose "
+                "another (0: any that is free)"
+            ) from error
+        raise ConfigError(
+            f"agent.address: cannot listen on {address}:{port}: {os.strerror(error.errno)}"
+            if error.errno and error.errno > 0  # not so for errors of name resolution
+            else f"agent.address: cannot listen on {address}:{port}: {error.strerror}"
+        ) from error

@@ -11,14 +11,17 @@ from typing import Any
 from urllib.parse import urlencode
 
 import anyio
+import structlog
 
 from cnet.agent.asking import SILENCE_S, Answer, Write, ask
-from cnet.api.context import SEARCH_HEADER, SEARCH_VIEW
+from cnet.api.context import SEARCH_HEADER, SEARCH_NONE
 from cnet.cluster.exchange import Exchange
 from cnet.cluster.links import Links
 from cnet.errors import NotFoundError, UnreachableError
 from cnet.executors.data_refs import DataRef
-from cnet.executors.remote import ChangedError, Found, RemoteFile, RemoteFiles
+from cnet.executors.remote import ChangedError, Found, Listing, RemoteFile, RemoteFiles
+
+log = structlog.get_logger(__name__)
 
 FRESH_S = 3.0
 """So long an answer about who has a key is believed."""
@@ -28,7 +31,8 @@ AT_ONCE = 32
 PAGE = 1_000
 _ANSWERS = {HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}
 """To whether an agent has something; the last one stores nothing at all."""
-_VIEW = {SEARCH_HEADER: SEARCH_VIEW}
+_PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
+"""Before the rest of a file is asked for again, as long as nothing more of it comes."""
 
 
 @dataclass(slots=True)
@@ -76,10 +80,19 @@ class Neighbours:
         silent: set[str] = set()
         for node_id in first:
             if await self._has(node_id, data_key, silent, search=node_id != own):
-                return Found(node_id=node_id)
-        others = [node.node_id for node in self._exchange.view.nodes() if node.state.kinds]
-        holder = await self._first_of(set(others) - set(first), data_key, silent)
-        return Found(node_id=holder, silent=() if holder else tuple(silent))
+                return Found(node_id=node_id, passes_on=node_id != own)
+        holder = await self._first_of(self._known() - set(first), data_key, silent)
+        if holder is not None:
+            return Found(node_id=holder)
+        for node_id, role in self._exchange.links().items():
+            # It knows more of the tree; and asks the one above it, which never asks down this way.
+            if role == "parent" and await self._has(node_id, data_key, silent, search=True):
+                return Found(node_id=node_id, passes_on=True)
+        return Found(node_id=None, silent=tuple(silent))
+
+    def _known(self) -> set[str]:
+        """Nodes that may have data."""
+        return {node.node_id for node in self._exchange.view.nodes() if node.state.kinds}
 
     async def _first_of(
         self, node_ids: Iterable[str], data_key: str, silent: set[str]
@@ -105,7 +118,7 @@ class Neighbours:
                 self._links.app_for(node_id),
                 f"/api/data/{data_key}",
                 query="limit=1",
-                headers=_VIEW if search else {},
+                headers={} if search else {SEARCH_HEADER: SEARCH_NONE},
                 silence_s=PATIENCE_S,
             )
         except UnreachableError:
@@ -115,6 +128,36 @@ class Neighbours:
             own = node_id == self._links.node_id
             silent.add("the node of the workload that stored it" if own else node_id)
         return answer.status == HTTPStatus.OK
+
+    async def page(self, *, after: str, limit: int) -> Listing:
+        """See RemoteData."""
+        found: list[dict[str, Any]] = []
+        silent: list[str] = []
+        more = False
+        limiter = anyio.CapacityLimiter(AT_ONCE)
+
+        async def look(node_id: str) -> None:
+            nonlocal more
+            query = urlencode({"limit": limit, "cursor": after})
+            try:
+                async with limiter:
+                    answer = await self._ask(node_id, "/api/data", query=query)
+                page = answer.json()
+            except (UnreachableError, NotFoundError, ChangedError):
+                silent.append(node_id)
+                return
+            found.extend(page["data"])
+            more = more or page["next_cursor"] is not None
+
+        async with anyio.create_task_group() as group:
+            for node_id in self._known() | {self._links.node_id}:
+                group.start_soon(look, node_id)
+        found.sort(key=lambda each: (each["data_key"], each["node_id"]))
+        keys = sorted({each["data_key"] for each in found})
+        if len(keys) > limit:
+            more, last = True, keys[limit - 1]
+            found = [each for each in found if each["data_key"] <= last]
+        return Listing(data=found, more=more, silent=sorted(silent))
 
     # --- what it is ----------------------------------------------------------------------------
 
@@ -152,13 +195,35 @@ class Neighbours:
         )
 
     async def read(self, file: RemoteFile, write: Write) -> None:
-        """See RemoteData."""
-        await self._ask(
-            file.node_id,
-            f"/api/data/{file.data_key}/{file.path}",
-            headers={"if-match": f'"{file.etag}"'},
-            write=write,
-        )
+        """See RemoteData. When the way breaks in the middle, it goes on from there."""
+        came = 0
+
+        async def note(data: bytes) -> None:
+            nonlocal came
+            await write(data)
+            came += len(data)
+
+        pauses = iter(_PAUSES_S)
+        while True:
+            before = came
+            headers = {"if-match": f'"{file.etag}"'}
+            if came:
+                headers["range"] = f"bytes={came}-"
+                log.info("data_resumed", data_key=file.data_key, path=file.path, at=came)
+            try:
+                path = f"/api/data/{file.data_key}/{file.path}"
+                await self._ask(file.node_id, path, headers=headers, write=note)
+            except UnreachableError:
+                if came > before:
+                    pauses = iter(_PAUSES_S)
+                pause_s = next(pauses, None)
+                if not came or pause_s is None:
+                    raise
+                await anyio.sleep(pause_s)
+            else:
+                return
+            if came == file.size:
+                return
 
     async def _ask(
         self,
@@ -176,11 +241,11 @@ class Neighbours:
             path,
             method=method,
             query=query,
-            headers={**_VIEW, **(headers or {})},
+            headers=headers,
             write=write,
             silence_s=SILENCE_S,
         )
-        if answer.status == HTTPStatus.OK:
+        if answer.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             return answer
         said = answer.json() if answer.body else {}
         why = f"{node_id} answers {answer.status}: {said.get('details', said.get('error', path))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Final
 
 import anyio
@@ -16,8 +17,8 @@ from cnet.manager import Manager
 from cnet.storage.objects import DataObjects
 
 SEARCH_HEADER: Final = "x-cnet-data-search"
-"""Agents ask each other with it: an agent that has not heard of a key asks all nodes it knows."""
-SEARCH_VIEW: Final = "view"
+"""An agent that has not heard of a key asks all nodes it knows, unless this says `none`."""
+SEARCH_NONE: Final = "none"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class DataService:
     max_object_bytes: int
     max_files: int
     remote: RemoteData
+    keys_file: Path
+    """access keys of gateways; it need not exist"""
     in_use: set[str] = field(default_factory=set)
     """keys of exclusive objects that a request reads or writes now"""
 

@@ -5,6 +5,7 @@ The grammar, and the bounds of a part's headers, are python-multipart's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,10 @@ if TYPE_CHECKING:  # exists for type checkers only
     from python_multipart.multipart import MultipartCallbacks
 
 _LONGEST_BOUNDARY: Final = 256  # RFC 2046 allows 70
+_ESCAPED: Final = re.compile(rb'\\(["\\])')
+_PARAMETER: Final = re.compile(
+    rb"""[ \t]*;[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))""", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class FormReader:
     def _end_header(self) -> None:
         name = self._header_name.lower()
         if name == b"content-disposition":
-            _, self._disposition = parse_options_header(self._header_value)
+            self._disposition = _parameters(self._header_value)
         elif name == b"content-type":
             self._content_type = self._header_value.decode("latin-1").strip()
         self._header_name = self._header_value = b""
@@ -116,6 +121,24 @@ class FormReader:
 
     def _finish(self) -> None:
         self._complete = True
+
+
+def _parameters(disposition: bytes) -> dict[bytes, bytes]:
+    """Of a Content-Disposition, exactly as they are; RFC 7578 has no use for `filename*`.
+
+    (python-multipart's reader keeps the last part of what looks like a path of Windows only.)
+    """
+    disposition = disposition.rstrip(b"; \t")
+    place = disposition.find(b";")
+    found: dict[bytes, bytes] = {}
+    while 0 <= place < len(disposition):
+        match = _PARAMETER.match(disposition, place)
+        if match is None:
+            raise MalformedError("body: the Content-Disposition of a part cannot be read")
+        name, quoted, plain = match.groups()
+        found[name.lower()] = plain.strip() if quoted is None else _ESCAPED.sub(rb"\1", quoted)
+        place = match.end()
+    return found
 
 
 def _text(name: bytes) -> str:

@@ -29,6 +29,7 @@ def workload(item: Workload, node_id: str, *, base_url: str = "") -> dict[str, A
     body: dict[str, Any] = {
         **{key: value for key, value in config.items() if key not in SECRET_FIELDS},
         **status.result,
+        **status.names,
         "id": item.id,
         "name": spec.name,
         "type": spec.type,
@@ -55,7 +56,10 @@ def workload(item: Workload, node_id: str, *, base_url: str = "") -> dict[str, A
         if status.host is not None:
             body["endpoint"] = f"{base_url}/services/{quote(spec.name, safe='')}"
             body["direct_endpoint"] = status.endpoint
-        body["service_port"] = status.port
+        if status.port is not None:
+            body["service_port"] = status.port
+    if status.ports:
+        body["ports"] = list(status.ports)
     if status.pid is not None:
         body["process_pid"] = status.pid
         if spec.type == "process":
@@ -98,7 +102,7 @@ def own_node(manager: Manager, *, updated_at: float) -> dict[str, Any]:
         "parent_id": own.parent_id,
         "depth": 0,
         "labels": own.labels,
-        "kinds": sorted(manager.executors),
+        "kinds": list(own.kinds),
         "peers": list(own.peers),
         "hops": 0,
         "via": None,

@@ -137,6 +137,9 @@ class DataList(Body):
     data: list[DataBody]
     count: int
     next_cursor: str | None = Field(description="null at the end")
+    unreachable: list[str] | None = Field(
+        None, description="with `scope=tree`: nodes that gave no answer"
+    )
 
 
 class DataDetails(DataBody):
@@ -144,6 +147,28 @@ class DataDetails(DataBody):
 
     file_list: list[DataFile]
     next_cursor: str | None = Field(description="null at the end")
+
+
+class AccessKeyBody(Body):
+    """An access key of the data gateways."""
+
+    access_key_id: str
+    buckets: list[str] | None = Field(description="null: all")
+    read_only: bool
+    created_at: str | None = Field(description="null: made by hand")
+
+
+class AccessKeyList(Body):
+    """All of them."""
+
+    access_keys: list[AccessKeyBody]
+    count: int
+
+
+class NewAccessKey(AccessKeyBody):
+    """A key with its secret, which is told once."""
+
+    secret_access_key: str
 
 
 class UploadBody(Body):

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cnet.cli import downloads, exit_codes, specs, tables
+from cnet.cli import access_keys, exit_codes, specs, tables, uploads
+from cnet.cli.downloads import Downloads, targets_of
 from cnet.cli.exit_codes import ExitCode
-from cnet.cli.output import emit, emit_json, emit_json_line, report
+from cnet.cli.output import emit, emit_json, emit_json_line, note, printable, report
 from cnet.cli.progress import Progress
 from cnet.cli.session import AgentOption, JsonOption, Session, session_of
 from cnet.cli.sizes import format_age, format_size
 from cnet.client import AgentClient, JsonObject
-from cnet.client.data import Source, chunks
+from cnet.client.data import chunks
 from cnet.errors import CnetError, NotFoundError, SpecError
 
 app = typer.Typer(add_completion=False)
 group = typer.Typer(add_completion=False, no_args_is_help=True)
 app.add_typer(group, name="data")
+group.add_typer(access_keys.group, name="keys", help="Access keys of the node's data gateways.")
 
 SCHEME = "data://"
 _Key = Annotated[str, typer.Argument(metavar="KEY", help="KEY, KEY/PATH, or these behind data://.")]
@@ -38,8 +42,12 @@ def put(
     key: Annotated[str | None, typer.Option(metavar="KEY", help="Default: a new one.")] = None,
     name: Annotated[str | None, typer.Option(help="Default: the last part of PATH.")] = None,
     access: Annotated[
-        str, typer.Option(metavar="MODE", help="readonly, readwrite or exclusive.")
-    ] = "readonly",
+        str | None,
+        typer.Option(
+            metavar="MODE",
+            help="readonly, readwrite or exclusive. Default: readonly, with --update readwrite.",
+        ),
+    ] = None,
     kind: Annotated[
         str | None,
         typer.Option("--type", metavar="TYPE", help="file, dataset, model, …: what it is for."),
@@ -48,22 +56,37 @@ def put(
     meta: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="Metadata; may be repeated.")
     ] = None,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Send only what KEY does not have with the same content."),
+    ] = False,
     agent: AgentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Store a file, or a folder with all below it, on the agent's own node."""
+    """Store a file, or a folder with all below it, on the agent's own node.
+
+    With --update files go one by one into data that are readwrite, made if they are not there;
+    what was cut off is gone on with by the same command.
+    """
     session = session_of(ctx, agent=agent, as_json=as_json)
+    access = access or ("readwrite" if update else "readonly")
     config: JsonObject = {"access_mode": access, "tags": tag or []}
     config["metadata"] = specs.pairs(meta or (), option="--meta")
     config |= {"data_key": key} if key else {}
     config |= {"data_type": kind} if kind else {}
-    _put(session, path, name=name or path.resolve().name, config=config)
+    name = name or path.resolve().name
+    if not update:
+        _put(session, path, name=name, config=config)
+    elif key is None:
+        raise SpecError("--key: must be given with --update", field="--key")
+    else:
+        _update(session, path, name=name, config=config)
 
 
 def _put(session: Session, path: Path, *, name: str, config: JsonObject) -> None:
-    sources = _sources(path)
+    sources = uploads.sources_of(path)
     with session.connect() as client, Progress("storing", quiet=session.as_json) as progress:
-        progress.expect(sum(_size(source.file) for source in sources))
+        progress.expect(sum(uploads.size_of(source.file) for source in sources))
         done = client.data.upload(
             sources, tree=path.is_dir(), name=name, config=config, sent=progress.advance
         )
@@ -71,6 +94,21 @@ def _put(session: Session, path: Path, *, name: str, config: JsonObject) -> None
         emit_json(done)
     else:
         emit(f"{SCHEME}{done['data_key']}  {format_size(done['size'])}")
+
+
+def _update(session: Session, path: Path, *, name: str, config: JsonObject) -> None:
+    sources = uploads.sources_of(path)
+    with session.connect() as client, Progress("storing", quiet=session.as_json) as progress:
+        progress.expect(sum(uploads.size_of(source.file) for source in sources))
+        done = uploads.update(
+            client, sources, tree=path.is_dir(), name=name, config=config, passed=progress.advance
+        )
+    key = config["data_key"]
+    if session.as_json:
+        emit_json({"data_key": key, **asdict(done)})
+    else:
+        sent = f"{done.sent} sent ({format_size(done.size)})"
+        emit(f"{SCHEME}{key}  {sent}, {done.unchanged} as before")
 
 
 @group.command()
@@ -96,7 +134,7 @@ def _get(session: Session, key: str, dest: Path | None) -> None:
         paths = [file["path"] for file in wanted]
         single = paths == [path] or (path is None and found["file_path"] is not None)
         name = data_key if path is None else path
-        targets = downloads.targets(
+        targets = targets_of(
             paths,
             dest,
             name=name,
@@ -105,14 +143,30 @@ def _get(session: Session, key: str, dest: Path | None) -> None:
         )
         with Progress("fetching", quiet=session.as_json) as progress:
             progress.expect(sum(file["size"] for file in wanted))
-            for file, target in zip(wanted, targets, strict=True):
-                downloads.fetch(client.data, data_key, file, target, progress.advance)
+            bring = Downloads(client.data, data_key, progress.advance, targets=targets)
+            with _what_is_kept(bring, quiet=session.as_json):
+                for file, target in zip(wanted, targets, strict=True):
+                    bring.fetch(file, target)
     size = sum(file["size"] for file in wanted)
     where = str(targets[0] if single else dest or Path(name).name)
     if session.as_json:
         emit_json({"data_key": data_key, "files": len(wanted), "size": size, "path": where})
     else:
-        emit(f"{where}  {format_size(size)}")
+        emit(f"{printable(where)}  {format_size(size)}")
+
+
+@contextmanager
+def _what_is_kept(bring: Downloads, *, quiet: bool) -> Iterator[None]:
+    """Say how to go on after whatever ends the block early."""
+    try:
+        yield
+    except (CnetError, KeyboardInterrupt):
+        if bring.kept and not quiet:
+            note(
+                f"{format_size(bring.kept)} are kept in {bring.part}; the same command goes on "
+                "from there"
+            )
+        raise
 
 
 @group.command()
@@ -121,6 +175,9 @@ def ls(
     key: Annotated[
         str | None, typer.Argument(metavar="[KEY]", help="Show the files of this one.")
     ] = None,
+    everywhere: Annotated[
+        bool, typer.Option("--all", "-a", help="Those of all nodes that the agent knows.")
+    ] = False,
     agent: AgentOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -128,23 +185,27 @@ def ls(
     session = session_of(ctx, agent=agent, as_json=as_json)
     with session.connect() as client:
         if key is None:
-            _list_objects(client, as_json=session.as_json)
+            found, silent = (
+                client.data.list_tree() if everywhere else (list(client.data.list()), set[str]())
+            )
+            _list_objects(found, as_json=session.as_json)
+            if silent:
+                note(f"no answer from {', '.join(sorted(silent))}")
         else:
             data_key, path = _parsed(key)
             _list_files(list(_wanted(client, data_key, path)), as_json=session.as_json)
 
 
-def _list_objects(client: AgentClient, *, as_json: bool) -> None:
-    found = list(client.data.list())
+def _list_objects(found: list[JsonObject], *, as_json: bool) -> None:
     if as_json:
         emit_json(found)
         return
-    table = tables.plain_table(
-        "KEY", "NAME", "TYPE", "ACCESS", "FILES", "SIZE", "AGE", right=("FILES", "SIZE", "AGE")
-    )
+    columns = ("KEY", "NODE", "NAME", "TYPE", "ACCESS", "FILES", "SIZE", "AGE")
+    table = tables.plain_table(*columns, right=("FILES", "SIZE", "AGE"))
     for each in found:
         table.add_row(
             tables.cell(each["data_key"]),
+            tables.cell(each["node_id"]),
             tables.cell(each["name"]),
             tables.cell(each["data_type"]),
             tables.cell(each["access_mode"]),
@@ -237,7 +298,7 @@ def cp(
     else:
         file = Path(source)
         with session.connect() as client, Progress("storing", quiet=session.as_json) as progress:
-            progress.expect(_size(file))
+            progress.expect(uploads.size_of(file))
             done = client.data.write(data_key, path, chunks(file, progress.advance))
         _tell_written(session, data_key, done)
 
@@ -251,7 +312,7 @@ def _copy(
             f"SRC, DST: between data one file is copied: give both as {SCHEME}KEY/PATH", field="SRC"
         )
     with session.connect() as client, client.data.open(from_key, from_path) as content:
-        done = client.data.write(data_key, path, content)
+        done = client.data.write(data_key, path, content.pieces)
     _tell_written(session, data_key, done)
 
 
@@ -259,7 +320,7 @@ def _tell_written(session: Session, data_key: str, done: JsonObject) -> None:
     if session.as_json:
         emit_json(done)
     else:
-        emit(f"{SCHEME}{data_key}/{done['path']}  {format_size(done['size'])}")
+        emit(f"{SCHEME}{data_key}/{printable(done['path'])}  {format_size(done['size'])}")
 
 
 def _parsed(text: str) -> tuple[str, str | None]:
@@ -279,24 +340,3 @@ def _wanted(client: AgentClient, data_key: str, path: str | None) -> Iterator[Js
             yield file
     if not found and path is not None:
         raise NotFoundError(f"{SCHEME}{data_key} has no file {path!r}", code="no_such_file")
-
-
-def _sources(path: Path) -> list[Source]:
-    """Every file of PATH with the path it gets."""
-    if not path.is_dir():
-        return [Source(path.resolve().name, path)]
-    found = [
-        Source(file.relative_to(path).as_posix(), file)
-        for file in sorted(path.rglob("*"))
-        if not file.is_dir()
-    ]
-    if not found:
-        raise SpecError(f"PATH: {path} holds no file", field="PATH")
-    return found
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError as error:
-        raise SpecError(f"{file}: {error.strerror}", field="PATH") from error

@@ -123,7 +123,7 @@ def json_object(reply: httpx.Response) -> dict[str, Any]:
     with contextlib.suppress(ValueError):
         body = reply.json()
     if not isinstance(body, dict):
-        raise _foreign(f"{reply.request.url} answered {reply.status_code} without a JSON object")
+        raise foreign(f"{reply.request.url} answered {reply.status_code} without a JSON object")
     return body
 
 
@@ -131,9 +131,10 @@ def field_of(body: dict[str, Any], name: str, kind: type[Value]) -> Value:
     """`body[name]`, which must be of `kind`; CnetError as in `json_object` otherwise."""
     value = body.get(name)
     if not isinstance(value, kind):
-        raise _foreign(f"the answer has no {name!r}")
+        raise foreign(f"the answer has no {name!r}")
     return value
 
 
-def _foreign(what: str) -> CnetError:
+def foreign(what: str) -> CnetError:
+    """The error for an answer that no agent gives."""
     return CnetError(f"{what}; is this a CNET agent?", code="not_an_agent")

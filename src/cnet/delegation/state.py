@@ -16,7 +16,9 @@ MIRRORED = (
     "restarts",
     "gpu_devices",
     "port",
+    "ports",
     "endpoint",
+    "names",
     "pid",
     "exit_code",
     "exit_signal",
@@ -45,7 +47,7 @@ def decode(state: dict[str, Any]) -> dict[str, Any]:
         if changes["phase"] not in set(Phase):
             raise MalformedError(f"phase: {changes['phase']!r} is none of a workload")
         changes["phase"] = Phase(changes["phase"])
-    for name in ("gpu_devices", "log_tail"):
+    for name in ("gpu_devices", "ports", "log_tail"):
         if name in changes:
             changes[name] = tuple(changes[name])
     return changes

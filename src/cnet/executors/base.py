@@ -8,11 +8,13 @@ do beyond starting (serve an endpoint, keep logs) are small protocols asked for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
 from pydantic import BaseModel
 
 from cnet.model.workload import WorkloadSpec
@@ -32,6 +34,8 @@ class Task:
     node_id: str
     gpu_devices: tuple[int, ...] = ()
     port: int | None = None
+    ports: tuple[int, ...] = ()
+    """for what `PublishesPorts`, in the order of its `wanted_ports`"""
     owner: str | None = None
     """the node that submitted the workload, where it is another one"""
     lease_until: float | None = None
@@ -83,6 +87,16 @@ class Run(Protocol):
 
     def usage(self) -> Usage:
         """What the whole run uses now. Called in a worker thread; may raise ProcessLookupError."""
+        ...
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A run that has names in a system of others."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Fields of the workload object while it runs: `{"container_id": "…"}`."""
         ...
 
 
@@ -145,6 +159,60 @@ class ServesEndpoint(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedPort:
+    """A port of this node that a run is to be reached at."""
+
+    host: str
+    """the address to listen on"""
+    port: int
+    """0 where the agent picks one"""
+    protocol: Literal["tcp", "udp"] = "tcp"
+    field: str = "service_port"
+    """of the request, to name it in a refusal"""
+
+
+@runtime_checkable
+class PublishesPorts(Protocol):
+    """An executor whose runs are reached at ports of this node, whatever they speak there."""
+
+    def wanted_ports(self, config: Any) -> Sequence[WantedPort]:
+        """What the user asked for; the agent holds them, and tells them as `Task.ports`."""
+        ...
+
+    def published(self, task: Task) -> Sequence[Mapping[str, Any]]:
+        """What the workload object shows as `ports`."""
+        ...
+
+    def endpoint(self, task: Task) -> str | None:
+        """Where it would answer HTTP, if it does: `http://127.0.0.1:20001`."""
+        ...
+
+
+@runtime_checkable
+class NeedsEngine(Protocol):
+    """An executor whose runs are kept by a program that is not ours and may be away."""
+
+    @property
+    def absence(self) -> str | None:
+        """Why that cannot be asked now; None when it can. While it is away nothing is placed
+        here, and what runs is told of as `engine_unreachable`."""
+        ...
+
+    def tell(self, changed: Callable[[], None]) -> None:
+        """`changed` is to be called whenever `absence` has changed."""
+        ...
+
+
+@runtime_checkable
+class WorksBeside(Protocol):
+    """An executor with something to do all the time that the agent lives."""
+
+    async def run_beside(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Until cancelled; `started()` when the other methods may be called."""
+        ...
+
+
 @runtime_checkable
 class EnforcesLease(Protocol):
     """An executor whose runs end when their lease does, even with the agent dead or frozen.
@@ -183,10 +251,11 @@ class FetchesInputs(Protocol):
         """At a submit: raises SpecError when it is known that some of them are nowhere."""
         ...
 
-    async def fetch(self, task: Task, *, again: bool) -> None:
+    async def fetch(self, task: Task, *, again: bool, tell: Callable[[str], None]) -> None:
         """Bring them; called right before `start` for every run, and after an agent's death.
 
         `again`: the restart policy starts it; what the run before had will do if it is as it was.
+        `tell` is given a sentence for users, as often as it likes, while something is on its way.
         Cancelled when the workload is stopped. Raises what `start` may raise.
         """
         ...

@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from cnet.errors import ConfigError
 from cnet.executors.base import Executor
 from cnet.executors.commands import LogLimits
+from cnet.executors.container.executor import ContainerExecutor, ContainerSettings
 from cnet.executors.data import DataExecutor, FetchLimits
 from cnet.executors.gateway import DataGatewayExecutor
 from cnet.executors.inference import MlModelExecutor, OpenCvExecutor
@@ -32,6 +33,8 @@ class ExecutorContext:
 
     supervisor: Supervisor
     logs: LogLimits
+    containers: ContainerSettings | None = None
+    """None where the agent is to run none"""
     data: DataContext | None = None
     """None where the agent stores nothing: then there are no kinds of data"""
 
@@ -61,6 +64,12 @@ BUILT_IN: tuple[ExecutorFactory, ...] = (
 )
 
 
+def _of_containers(context: ExecutorContext) -> Iterable[Executor]:
+    if context.containers is None:
+        return ()
+    return (ContainerExecutor(context.containers, context.logs),)
+
+
 def _of_data(context: ExecutorContext) -> Iterable[Executor]:
     if (data := context.data) is None:
         return ()
@@ -81,7 +90,8 @@ def load_executors(
 ) -> Mapping[str, Executor]:
     """Executors by kind. Raises ConfigError naming the plug-in that clashes or does not load."""
     executors: dict[str, Executor] = {}
-    for executor in (*(factory(context) for factory in BUILT_IN), *_of_data(context)):
+    built_in = (factory(context) for factory in BUILT_IN)
+    for executor in (*built_in, *_of_containers(context), *_of_data(context)):
         executors[executor.kind] = executor
     for plugin in entry_points(group=GROUP) if plugins is None else plugins:
         try:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from cnet.errors import SpecError
+from cnet.model.data import SCHEME
 from cnet.storage.names import check_data_key, check_relative_path
-
-SCHEME = "data://"
 
 
 @dataclass(frozen=True, slots=True)

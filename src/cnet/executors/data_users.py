@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,13 @@ class DataUser(CommandExecutor):
         if wanted := self.inputs_of(config):
             await self._usable(spec, wanted).require(wanted)
 
-    async def fetch(self, task: Task, *, again: bool) -> None:
+    async def fetch(self, task: Task, *, again: bool, tell: Callable[[str], None]) -> None:
         """See `FetchesInputs`."""
         wanted = self.inputs_of(task.config)
         if not wanted or (again and self.may_link and task.workload_id in self._placed):
             return  # a service comes back although nobody has its data any more
         placed = await self._usable(task.spec, wanted).place(
-            wanted, self.folder(task), owner=task.owner, linked=self.may_link
+            wanted, self.folder(task), owner=task.owner, linked=self.may_link, tell=tell
         )
         self._placed[task.workload_id] = {
             (each.field, each.ref): path for each, path in placed.items()

@@ -17,14 +17,25 @@ from cnet.executors.data_refs import Input, check_path, is_ref, parse_ref
 from cnet.executors.data_users import DataUser
 from cnet.executors.services import ServiceConfig, ServiceExecutor
 
-MODEL_TYPES = ("yolo",)
-"""Model types that `cnet-inference` has a runtime for."""
+MODEL_TYPES = ("yolo", "onnx", "sklearn", "custom")
+"""Model types that `cnet-inference` has a runtime for; each is the runtime of that name."""
+
+_FRAMEWORKS = {"scikit-learn": "sklearn", "onnxruntime": "onnx"}
+_FOR_TYPES = {
+    "labels": ("yolo", "onnx"),
+    "confidence": ("yolo",),
+    "iou_threshold": ("yolo",),
+    "trusted_types": ("sklearn",),
+    "allow_joblib": ("sklearn",),
+    "class_name": ("custom",),
+}
+"""Fields of a config that only some model types have a use for."""
 
 
 class MlModelConfig(ServiceConfig):
     """`config` of an mlmodel."""
 
-    model_type: str | None = Field(None, max_length=64, description="yolo")
+    model_type: str | None = Field(None, max_length=64, description=", ".join(MODEL_TYPES))
     model_path: str = Field(
         min_length=1, max_length=4096, description="a file on the node, or data://<data_key>[/path]"
     )
@@ -34,6 +45,16 @@ class MlModelConfig(ServiceConfig):
     )
     confidence: float = Field(0.5, gt=0, le=1, description="default threshold of /predict")
     iou_threshold: float = Field(0.4, gt=0, le=1, description="default threshold of /predict")
+    trusted_types: list[str] = Field(
+        default_factory=list,
+        max_length=100,
+        description="of a skops file, beyond what skops trusts",
+    )
+    allow_joblib: bool = Field(False, description="load a file that runs code of whoever made it")
+
+    class_name: str | None = Field(
+        None, max_length=256, description="in the file of a custom model"
+    )
 
     @field_validator("labels")
     @classmethod
@@ -41,6 +62,20 @@ class MlModelConfig(ServiceConfig):
         if labels and any("," in label or not label or "\0" in label for label in labels):
             raise ValueError("names must not be empty nor contain a comma or NUL")
         return labels
+
+    @field_validator("trusted_types")
+    @classmethod
+    def _sound_types(cls, names: list[str]) -> list[str]:
+        if not all(part.isidentifier() for name in names for part in name.split(".")):
+            raise ValueError("each must be the dotted name of a Python type, module included")
+        return names
+
+    @field_validator("class_name")
+    @classmethod
+    def _sound_class(cls, name: str | None) -> str | None:
+        if name is not None and not name.isidentifier():
+            raise ValueError("must be the name of a Python class")
+        return name
 
     @field_validator("model_path")
     @classmethod
@@ -50,9 +85,7 @@ class MlModelConfig(ServiceConfig):
     @property
     def wanted_type(self) -> str | None:
         """The model type, or the one that the framework stands for."""
-        return self.model_type or {"scikit-learn": "sklearn"}.get(
-            self.framework or "", self.framework
-        )
+        return self.model_type or _FRAMEWORKS.get(self.framework or "", self.framework)
 
 
 class OpenCvConfig(ServiceConfig):
@@ -104,7 +137,7 @@ class _ModelServer(DataUser, ServiceExecutor):
 
 
 class MlModelExecutor(_ModelServer):
-    """Starts `cnet-inference yolo`."""
+    """Starts `cnet-inference` with the runtime of the model type."""
 
     kind = "mlmodel"
     config_model = MlModelConfig
@@ -118,19 +151,26 @@ class MlModelExecutor(_ModelServer):
                 f"config.model_type: {asked}; allowed: {', '.join(MODEL_TYPES)}",
                 field="config.model_type",
             )
+        _refuse_useless(config, wanted)
         await super().prepare(config)
         await self._require_file(config.model_path)
 
     def command(self, task: Task) -> Command:
-        """The YOLO runtime over the model file."""
+        """The runtime of that name over the model file."""
         config: MlModelConfig = task.config
+        runtime = config.wanted_type or ""
         arguments = [
-            "yolo",
+            runtime,
             f"--model={self._local(task)}",
-            f"--confidence={config.confidence}",
-            f"--iou={config.iou_threshold}",
             f"--model-name={task.spec.name}",
         ]
+        if runtime == "yolo":
+            arguments += [f"--confidence={config.confidence}", f"--iou={config.iou_threshold}"]
+        arguments += [f"--trust={name}" for name in config.trusted_types]
+        if config.class_name:
+            arguments.append(f"--class={config.class_name}")
+        if config.allow_joblib:
+            arguments.append("--allow-joblib")
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
         return _inference(task, arguments)
@@ -156,6 +196,17 @@ class OpenCvExecutor(_ModelServer):
         if config.cascade_path:
             arguments.append(f"--cascade-path={self._local(task)}")
         return _inference(task, arguments)
+
+
+def _refuse_useless(config: MlModelConfig, model_type: str) -> None:
+    """A field that the runtime would not heed must not look as if it did."""
+    for name, types in _FOR_TYPES.items():
+        given = name in config.model_fields_set and getattr(config, name) is not None
+        if given and model_type not in types:
+            raise SpecError(
+                f"config.{name}: only for model_type {' or '.join(types)}, not {model_type}",
+                field=f"config.{name}",
+            )
 
 
 async def _require_file(field: str, path: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -49,6 +49,20 @@ class _Piece:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the inputs of one run are brought."""
+
+    owner: str | None
+    linked: bool
+    tell: Callable[[str], None]
+
+    def tell_of(self, file: RemoteFile, came: int = 0) -> None:
+        ref = DataRef(file.data_key, file.path)
+        of = f"{_mib(came)} of {_mib(file.size)} MiB"
+        self.tell(f"{ref}: {of} from {file.node_id}")
+
+
 class Inputs:
     """One per agent."""
 
@@ -72,19 +86,27 @@ class Inputs:
                 )
 
     async def place(
-        self, inputs: Sequence[Input], folder: Path, *, owner: str | None, linked: bool
+        self,
+        inputs: Sequence[Input],
+        folder: Path,
+        *,
+        owner: str | None,
+        linked: bool,
+        tell: Callable[[str], None],
     ) -> Mapping[Input, Path]:
         """Put data below a folder, which is emptied before; says where each of them is.
 
         `linked`: the files may be those of the store itself, for programs that surely never write
-        to them. Raises ExecutionError, SpecError, StorageFullError; other than these mean a bug.
+        to them. `tell` is given a sentence about
+        what is on its way. Raises ExecutionError, SpecError, StorageFullError; other than these
+        mean a bug.
         """
         pause_s = FIRST_PAUSE_S
         for tries_left in reversed(range(TRIES)):
             try:
                 await anyio.to_thread.run_sync(_empty, folder)
                 return {
-                    each: await self._place(each, folder, owner=owner, linked=linked)
+                    each: await self._place(each, folder, _Way(owner, linked, tell))
                     for each in inputs
                 }
             except (StorageFullError, ExecutionError, SpecError):
@@ -106,8 +128,8 @@ class Inputs:
             pause_s = min(pause_s * 2, LAST_PAUSE_S)
         raise AssertionError("the last try returns or raises")
 
-    async def _place(self, wanted: Input, folder: Path, *, owner: str | None, linked: bool) -> Path:
-        pieces = await self._pieces(wanted.ref, owner)
+    async def _place(self, wanted: Input, folder: Path, way: _Way) -> Path:
+        pieces = await self._pieces(wanted.ref, way.owner)
         target = folder / wanted.target
         if wanted.single and len(pieces) != 1:
             raise SpecError(
@@ -118,7 +140,14 @@ class Inputs:
             (piece,) = pieces
             target /= piece.name
             pieces = [_Piece(piece.source, PurePosixPath(), piece.name)]
-        await self._put_all(pieces, target, linked=linked)
+        await self._put_all(pieces, target, way)
+        brought = {
+            piece.source.sha256: piece.source.size
+            for piece in pieces
+            if isinstance(piece.source, RemoteFile)
+        }
+        if brought:
+            await self._cache.note(wanted.ref.data_key, brought)
         return target
 
     # --- what there is -------------------------------------------------------------------------
@@ -166,7 +195,7 @@ class Inputs:
 
     # --- bringing it ---------------------------------------------------------------------------
 
-    async def _put_all(self, pieces: Sequence[_Piece], target: Path, *, linked: bool) -> None:
+    async def _put_all(self, pieces: Sequence[_Piece], target: Path, way: _Way) -> None:
         rest = iter(pieces)
         failures: list[Exception] = []
         async with anyio.create_task_group() as group:
@@ -174,7 +203,7 @@ class Inputs:
             async def work() -> None:
                 try:
                     for piece in rest:
-                        await self._put(piece.source, target / piece.path, linked=linked)
+                        await self._put(piece.source, target / piece.path, way)
                 except Exception as error:  # noqa: BLE001  raised below: a group would wrap it
                     failures.append(error)
                     group.cancel_scope.cancel()
@@ -184,17 +213,26 @@ class Inputs:
         if failures:
             raise failures[0]
 
-    async def _put(self, source: FileInfo | RemoteFile, target: Path, *, linked: bool) -> None:
+    async def _put(self, source: FileInfo | RemoteFile, target: Path, way: _Way) -> None:
         if isinstance(source, FileInfo):
-            await self._put_own(source, target, linked=linked)
+            await self._put_own(source, target, linked=way.linked)
             return
-        async with self._cache.hold(
-            source.sha256, source.size, partial(self._fetch, source)
-        ) as path:
-            await anyio.to_thread.run_sync(_copy, path, target, linked)
+        if not self._cache.has(source.sha256):
+            way.tell_of(source)  # another run may be bringing it
+        bring = partial(self._fetch, source, way)
+        async with self._cache.hold(source.sha256, source.size, bring) as path:
+            await anyio.to_thread.run_sync(_copy, path, target, way.linked)
 
-    async def _fetch(self, file: RemoteFile, write: Write) -> None:
-        await self._remote.read(file, write)
+    async def _fetch(self, file: RemoteFile, way: _Way, write: Write) -> None:
+        came = 0
+
+        async def pass_on(data: bytes) -> None:
+            nonlocal came
+            await write(data)
+            came += len(data)
+            way.tell_of(file, came)
+
+        await self._remote.read(file, pass_on)
         log.info(
             "data_fetched",
             data_key=file.data_key,
@@ -218,6 +256,10 @@ class Inputs:
             await anyio.Path(target).chmod(READ_ONLY)
         except (FileNotFoundError, NotFoundError) as error:
             raise ChangedError(f"{file.key} was deleted or replaced meanwhile") from error
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1024**2:.1f}"
 
 
 def _nowhere(ref: DataRef, silent: Sequence[str]) -> TransientError:

@@ -21,7 +21,7 @@ _FILES, _OF_ENV = PurePosixPath("files"), PurePosixPath("env")
 """Folders of inputs, and of what the environment names."""
 
 
-def _as_text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """Numbers and booleans are taken as text, as the original did; anything else is refused."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -53,35 +53,33 @@ class ProcessConfig(BaseModel):
     @field_validator("args", mode="before")
     @classmethod
     def _text_args(cls, args: Any) -> Any:
-        return [_as_text(arg) for arg in args] if isinstance(args, list) else args
+        return [as_text(arg) for arg in args] if isinstance(args, list) else args
 
     @field_validator("env", "secret_env", mode="before")
     @classmethod
     def _text_values(cls, env: Any) -> Any:
-        return (
-            {key: _as_text(value) for key, value in env.items()} if isinstance(env, dict) else env
-        )
+        return {key: as_text(value) for key, value in env.items()} if isinstance(env, dict) else env
 
     @field_validator("command", "working_dir")
     @classmethod
     def _no_nul(cls, text: str | None) -> str | None:
         if text is not None:
-            _require_text(text)
+            require_text(text)
         return text
 
     @field_validator("args")
     @classmethod
     def _args_without_nul(cls, args: list[str]) -> list[str]:
         for arg in args:
-            _require_text(arg)
+            require_text(arg)
         return args
 
     @field_validator("env", "secret_env")
     @classmethod
     def _sound_env(cls, env: dict[str, str]) -> dict[str, str]:
         for name, value in env.items():
-            _require_text(value)
-            _require_text(name)
+            require_text(value)
+            require_text(name)
             if not name or "=" in name:
                 raise ValueError('names must not be empty nor contain "="')
         return env
@@ -105,7 +103,7 @@ class ProcessConfig(BaseModel):
         return inputs
 
 
-def _require_text(text: str) -> None:
+def require_text(text: str) -> None:
     """What cannot be handed to exec is refused here, not discovered in a shim."""
     if "\0" in text:
         raise ValueError("must not contain a NUL character")

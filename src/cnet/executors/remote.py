@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from cnet.errors import TransientError
 from cnet.executors.data_refs import DataRef
@@ -22,7 +22,9 @@ class Found:
     """Where data are, or who could not be asked."""
 
     node_id: str | None
-    """the node to ask for them; it may pass requests on"""
+    """the node to ask for them"""
+    passes_on: bool = False
+    """it may know of them only, and hands requests on"""
     silent: Sequence[str] = ()
     """nodes that are known, and gave no answer"""
 
@@ -48,8 +50,22 @@ class RemoteFiles:
     is_tree: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Data objects of all nodes that answered, by key, and the nodes that did not."""
+
+    data: Sequence[Mapping[str, Any]]
+    """as those nodes describe them"""
+    more: bool
+    silent: Sequence[str]
+
+
 class RemoteData(Protocol):
     """Reads what other nodes store."""
+
+    async def page(self, *, after: str, limit: int) -> Listing:
+        """Objects behind a key on all known nodes, this one too: `limit` keys at most."""
+        ...
 
     async def find(self, data_key: str, *, owner: str | None = None) -> Found:
         """A node that has the object; `owner`, the node that submitted the work, is asked first."""

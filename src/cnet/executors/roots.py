@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnet.errors import SpecError
-
-CATALOGUE = "catalog.db"
+from cnet.storage.opening import CATALOGUE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from cnet.gateway.authentication import Authenticator
 from cnet.gateway.errors import S3Error, from_store
 from cnet.gateway.payload import ClientGoneError, Payload
 from cnet.gateway.replies import FilePart, Reply, error_reply
-from cnet.gateway.service import Call, Gateway
+from cnet.gateway.service import Call, Gateway, check_owner
 from cnet.gateway.transport import EXTENSION, FileSender
 from cnet.gateway.wire import Receive, Scope, Send, WireRequest, split_path
 
@@ -72,6 +72,7 @@ class GatewayApp:
             self._gateway.check_write(caller)
         if bucket is not None:
             self._gateway.check_bucket(caller, bucket)
+            check_owner(request)
         if not operation.takes_body:
             await payload.expect_none()
         call = Call(self._gateway, request, caller, payload, bucket, key)
@@ -125,6 +126,11 @@ class _Exchange:
         if part.length == 0:
             await self.send(Reply(reply.status, reply.headers))
             return
+        if part.length <= _SMALL:
+            at_hand = gateway.store.at_hand(part.file, part.start, part.length)
+            if at_hand is not None:
+                await self.send(Reply(reply.status, reply.headers, at_hand))
+                return
         sender: FileSender | None = (self._scope.get("extensions") or {}).get(EXTENSION)
         if part.length > _SMALL and sender is not None:
             extents = gateway.store.extents(part.file, part.start, part.length)
@@ -140,9 +146,10 @@ class _Exchange:
             await self._start(reply, part.length)
             left = part.length - len(held)
             await self._send(_piece(held, more=left > 0))
-            async for piece in content:
-                left -= len(piece)
-                await self._send(_piece(piece, more=left > 0))
+            while left > 0:
+                held = await anext(content)
+                left -= len(held)
+                await self._send(_piece(held, more=left > 0))
 
     async def _start(self, reply: Reply, length: int) -> None:
         headers = reply.headers

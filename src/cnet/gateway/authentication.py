@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from cnet.gateway import claims, sigv2, sigv4
@@ -15,8 +15,7 @@ from cnet.storage.keys import AccessKey, KeyFile
 _CHALLENGE = ((b"www-authenticate", b"Bearer"),)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Whoever sent a request, and what they may do."""
 
     name: str
@@ -53,7 +52,7 @@ class Authenticator:
 
     def authenticate(self, request: WireRequest) -> Caller:
         """The caller; raises S3Error for a request that is not to be answered."""
-        word = request.headers.get(b"authorization")
+        word = request.headers.get(b"authorization") or None  # an empty one says nothing
         if word is None and not claims.is_presigned(request):
             if sigv2.is_presigned(request):
                 return self._holder(sigv2.verify(request, self._secret_of))

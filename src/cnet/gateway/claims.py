@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from cnet.gateway.errors import S3Error
 from cnet.gateway.wire import WireRequest
@@ -30,8 +30,7 @@ _QUERY_FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """What a signing key is good for."""
 
     date: str
@@ -42,8 +41,7 @@ class Scope:
         return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
 
-@dataclass(frozen=True, slots=True)
-class SignedHeaders:
+class SignedHeaders(NamedTuple):
     """Which headers a signature covers, in their order."""
 
     listed: str
@@ -52,8 +50,7 @@ class SignedHeaders:
     known: frozenset[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """All that the signature is computed from, besides the request itself."""
 
     access_key: str
@@ -79,7 +76,9 @@ def read_claim(request: WireRequest, now: float) -> Claim:
     presigned = is_presigned(request)
     if presigned and b"authorization" in request.headers:
         raise S3Error("InvalidArgument", "Only one auth mechanism allowed")
-    if b"x-amz-security-token" in request.headers or b"X-Amz-Security-Token" in dict(request.query):
+    if b"x-amz-security-token" in request.headers or any(
+        name == b"X-Amz-Security-Token" for name, _ in request.query
+    ):
         raise S3Error("InvalidToken")  # there are no temporary credentials here
     claim = _from_query(request, now) if presigned else _from_header(request, now)
     _check_covered(request, claim.headers)

@@ -59,6 +59,7 @@ _CODES: dict[str, tuple[int, str]] = {
     "RequestTimeTooSkewed": (403, "Your clock and the server's differ too much."),
     "RequestTimeout": (400, "No byte of the body came for too long."),
     "ServerSideEncryptionConfigurationNotFoundError": (404, "There is no encryption here."),
+    "ServiceUnavailable": (503, "What holds the bytes does not answer. Please try again."),
     "SignatureDoesNotMatch": (
         403,
         "The request signature we calculated does not match the signature you provided.",
@@ -124,6 +125,9 @@ def from_store(error: errors.CnetError) -> S3Error:
             return S3Error("ConditionalRequestConflict", error.message)
         case errors.StorageFullError():
             return S3Error("InsufficientStorage", error.message)
+        case errors.UnreachableError():
+            headers = ((b"retry-after", b"1"),)
+            return S3Error("ServiceUnavailable", error.message, headers=headers)
         case errors.TransientError():
             return S3Error("SlowDown", error.message, headers=((b"retry-after", b"1"),))
         case _:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import socket
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -23,11 +24,13 @@ from cnet.errors import CnetError, ConfigError, PortTakenError, SpecError
 from cnet.gateway.app import GatewayApp
 from cnet.gateway.authentication import Authenticator
 from cnet.gateway.service import Gateway
-from cnet.gateway.transport import SendfileProtocol
-from cnet.serving import bind, serve_here
+from cnet.gateway.transport import GatewayProtocol
+from cnet.gateway.workers import supervise
+from cnet.serving import bind, bind_beside, serve_here
 from cnet.storage import open_store
 from cnet.storage.keys import KeyFile
 from cnet.storage.names import check_bucket
+from cnet.storage.opening import CATALOGUE
 
 EXIT_WRONG = 2
 EXIT_PORT_TAKEN = 3
@@ -36,6 +39,7 @@ ALL_BUCKETS = "*"
 _LOGGER = logging.getLogger(__name__)
 _KEEP_ALIVE_S = 30
 _MIN_TOKEN = 8
+_MAX_WORKERS = 64
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -48,18 +52,39 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(argv: list[str]) -> int:
+    return _ended(lambda: _start(_parser().parse_args(argv)))
+
+
+def _start(arguments: argparse.Namespace) -> int:
+    authenticator = _authenticator(arguments)
+    with bind(arguments.host, arguments.port) as listener:
+        if arguments.workers == 1:
+            return _work(arguments, authenticator, listener)
+
+        def worker() -> int:
+            return _ended(lambda: _work(arguments, authenticator, bind_beside(listener)))
+
+        return supervise(arguments.workers, worker)
+
+
+def _work(
+    arguments: argparse.Namespace, authenticator: Authenticator, listener: socket.socket
+) -> int:
+    anyio.run(
+        _serve,
+        arguments,
+        authenticator,
+        listener,
+        backend="asyncio",
+        backend_options={"use_uvloop": True},
+    )
+    return 0
+
+
+def _ended(work: Callable[[], int]) -> int:
+    """The exit code of what it does."""
     try:
-        arguments = _parser().parse_args(argv)
-        authenticator = _authenticator(arguments)
-        listener = bind(arguments.host, arguments.port)
-        anyio.run(
-            _serve,
-            arguments,
-            authenticator,
-            listener,
-            backend="asyncio",
-            backend_options={"use_uvloop": True},
-        )
+        return work()
     except PortTakenError as error:
         return _fail(error, EXIT_PORT_TAKEN)
     except CnetError as error:
@@ -69,13 +94,14 @@ def _run(argv: list[str]) -> int:
     except Exception:
         _LOGGER.exception("the gateway failed")
         return 1
-    return 0
 
 
 async def _serve(
     arguments: argparse.Namespace, authenticator: Authenticator, listener: socket.socket
 ) -> None:
-    async with open_store(arguments.base_path, database=arguments.db_path, guarded=True) as store:
+    async with open_store(
+        arguments.base_path, database=arguments.db_path, create=arguments.create, guarded=True
+    ) as store:
         if arguments.writable and arguments.bucket != ALL_BUCKETS:
             await store.create_bucket(arguments.bucket)
         # What is there now stays; looking through it again costs requests a tenth of their time.
@@ -86,7 +112,7 @@ async def _serve(
         await serve_here(
             GatewayApp(gateway, authenticator),
             listener,
-            protocol=SendfileProtocol,
+            protocol=GatewayProtocol,
             keep_alive_s=_KEEP_ALIVE_S,
         )
 
@@ -94,6 +120,7 @@ async def _serve(
 def _authenticator(arguments: argparse.Namespace) -> Authenticator:
     """Who may ask, by the arguments; ConfigError where that is nobody, or anybody at all."""
     default: Path = arguments.base_path / "keys.json"
+    _require_store(arguments)
     keys = KeyFile(arguments.keys_file or default, required=arguments.keys_file is not None)
     token = _token(arguments)
     if arguments.bucket != ALL_BUCKETS:
@@ -119,6 +146,17 @@ def _authenticator(arguments: argparse.Namespace) -> Authenticator:
         buckets=None if arguments.bucket == ALL_BUCKETS else frozenset({arguments.bucket}),
         on_loopback=on_loopback,
     )
+
+
+def _require_store(arguments: argparse.Namespace) -> None:
+    if arguments.create and not arguments.writable:
+        raise ConfigError("--create: a store that stays empty serves nobody; give --writable, too")
+    catalogue: Path = arguments.db_path or arguments.base_path / CATALOGUE
+    if not (arguments.create or os.path.isfile(catalogue)):  # noqa: PTH113  False for what is hidden
+        raise ConfigError(
+            f"--base-path {arguments.base_path}: there is no store ({catalogue} is not there); "
+            "name the data folder of an agent, or make a new one with --writable --create"
+        )
 
 
 def _token(arguments: argparse.Namespace) -> str | None:
@@ -165,9 +203,19 @@ def _parser() -> argparse.ArgumentParser:
         help="what requests without an access key reach; * for all (default: %(default)s)",
     )
     parser.add_argument("--region", default="us-east-1", help="told to who asks; any is taken")
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=1,
+        metavar="N",
+        help="processes that answer; more than there are cores is no use (default: %(default)s)",
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--read-only", action="store_true", help="change nothing (the default)")
     mode.add_argument("--writable", action="store_true", help="take writes")
+    parser.add_argument(
+        "--create", action="store_true", help="with --writable: make the store if there is none"
+    )
     access = parser.add_argument_group("who may ask")
     access.add_argument(
         "--keys-file", type=Path, metavar="FILE", help="access keys (default: keys.json in DIR)"
@@ -183,6 +231,14 @@ def _parser() -> argparse.ArgumentParser:
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text[:9]) <= 65_535):
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MAX_WORKERS):
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from 1 to {_MAX_WORKERS}, not {text!r}"
+        )
     return int(text)
 
 

@@ -22,9 +22,10 @@ MAX_PUT = 5 * 1024**3
 """Bytes of one PutObject or UploadPart, as in S3."""
 
 _IDLE_S = 60.0
-_GATHER = 512 * 1024
+_GATHER = 64 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHECKSUM = "x-amz-checksum-"
+_CHECKSUM_HEADER = _CHECKSUM.encode()
 _NOT_VALUES = ("algorithm", "type", "mode")
 
 
@@ -61,7 +62,7 @@ class Payload:
         )
 
     async def content(self) -> AsyncIterator[bytes]:
-        """The decoded content, in pieces worth a write."""
+        """The decoded content; what comes in single bytes is gathered."""
         gathered: list[bytes] = []
         size = total = 0
         async for data in self._raw():
@@ -124,11 +125,11 @@ class Payload:
         """What S3 calls it when the store found something else than was announced."""
         if error.field == "size":
             return S3Error("IncompleteBody", error.message)
-        if error.field == "sha256" and self.expected.sha256 is not None:
+        if error.field == "sha256":
             return self._other_sha256()
         if error.field == "md5":
             return S3Error("BadDigest", "The Content-MD5 you specified did not match what came.")
-        name = (error.field or "checksum").upper()
+        name = (error.field or "checksum").removeprefix("checksum_").upper()
         return S3Error("BadDigest", f"The {name} you specified did not match what came.")
 
     def _other_sha256(self) -> S3Error:
@@ -204,7 +205,7 @@ def _checksums(request: WireRequest, trailer: str | None) -> dict[str, str]:
     """Algorithm → base64; empty where it is yet to come, or only to be computed."""
     found = {} if trailer is None else {trailer: ""}
     for raw_name in request.headers:
-        if not raw_name.startswith(_CHECKSUM.encode()):
+        if not raw_name.startswith(_CHECKSUM_HEADER):
             continue
         name = raw_name.decode("latin-1")[len(_CHECKSUM) :]
         if name in _NOT_VALUES:

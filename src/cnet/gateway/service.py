@@ -43,6 +43,12 @@ class Gateway:
             raise S3Error("AccessDenied", "This access key is read_only.")
 
 
+def check_owner(request: WireRequest, name: bytes = b"x-amz-expected-bucket-owner") -> None:
+    """Raises S3Error AccessDenied where the client expects the bucket to be somebody else's."""
+    if name in request.headers and request.header(name) != OWNER_ID:
+        raise S3Error("AccessDenied")
+
+
 @dataclass(slots=True)
 class Call:
     """A request whose sender is known and may do this."""

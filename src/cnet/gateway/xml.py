@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from pyexpat import ExpatError, ParserCreate
 from typing import Union
-from xml.sax.saxutils import escape
 
 from cnet.gateway.errors import S3Error
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
-Content = Union[str, int, "Iterable[Element]"]
+
+class Markup(str):
+    """XML that stands as it is between elements."""
+
+    __slots__ = ()
+
+
+Content = Union[str, int, "Iterable[Element | Markup]"]
 Element = tuple[str, Content]
 """(name, text or child elements)"""
 
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _MAX_DEPTH = 16
 _MAX_ELEMENTS = 50_000
-# XML 1.0 has no way to write these; a reference is what S3 itself sends.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0d\x0e-\x1f\ufffe\uffff]")
+_SPECIAL = re.compile(r'[&<>"\x00-\x08\x0b-\x1f\ufffe\uffff]')
+_NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 
 def document(name: str, content: Content, *, namespace: bool = True) -> bytes:
@@ -34,27 +42,43 @@ def document(name: str, content: Content, *, namespace: bool = True) -> bytes:
 
 def iso_time(unix_s: float) -> str:
     """As in listings, with milliseconds."""
-    moment = datetime.fromtimestamp(unix_s, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    second = math.floor(unix_s)
+    microsecond = round((unix_s - second) * 1_000_000)
+    if microsecond == 1_000_000:
+        second, microsecond = second + 1, 0
+    return f"{_iso_second(second)}.{microsecond // 1000:03d}Z"
+
+
+def escape(text: str) -> str:
+    """As it is written inside of an element or an attribute."""
+    return _SPECIAL.sub(_reference, text)
+
+
+@lru_cache(maxsize=4096)
+def _iso_second(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _reference(found: re.Match[str]) -> str:
+    # XML 1.0 has no way to write control characters; a reference is what S3 itself sends.
+    character = found.group()
+    return _NAMED.get(character) or f"&#x{ord(character):x};"
 
 
 def _write_content(parts: list[str], content: Content) -> None:
     if isinstance(content, str):
-        parts.append(_text(content))
+        parts.append(escape(content))
     elif isinstance(content, int):
         parts.append(str(content))
     else:
-        for name, inner in content:
+        for element in content:
+            if isinstance(element, Markup):
+                parts.append(element)
+                continue
+            name, inner = element
             parts.append(f"<{name}>")
             _write_content(parts, inner)
             parts.append(f"</{name}>")
-
-
-def _text(text: str) -> str:
-    escaped = escape(text, {'"': "&quot;"})
-    if _CONTROLS.search(escaped):
-        escaped = _CONTROLS.sub(lambda found: f"&#x{ord(found.group()):x};", escaped)
-    return escaped
 
 
 class Node:

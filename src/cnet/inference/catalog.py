@@ -16,6 +16,9 @@ GROUP = "cnet.model_runtimes"
 _BUILT_IN = (
     EntryPoint("yolo", "cnet.inference.yolo.kind:YoloKind", GROUP),
     EntryPoint("opencv", "cnet.inference.opencv.kind:OpencvKind", GROUP),
+    EntryPoint("onnx", "cnet.inference.onnx.kind:OnnxKind", GROUP),
+    EntryPoint("sklearn", "cnet.inference.sklearn.kind:SklearnKind", GROUP),
+    EntryPoint("custom", "cnet.inference.custom.kind:CustomKind", GROUP),
 )
 
 

@@ -57,7 +57,7 @@ class Number:
         if self.zero_is_default:
             default = "the default" if self.default is None else f"the default {self.default:g}"
             allowed += f" (0 means {default})"
-        return SpecError(f"{self.name} must be {allowed}, not {_shown(value)}", field=self.name)
+        return SpecError(f"{self.name} must be {allowed}, not {shown(value)}", field=self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Choice:
         if isinstance(value, str) and value in self.choices:
             return value
         allowed = " or ".join(f'"{choice}"' for choice in self.choices)
-        raise SpecError(f"{self.name} must be {allowed}, not {_shown(value)}", field=self.name)
+        raise SpecError(f"{self.name} must be {allowed}, not {shown(value)}", field=self.name)
 
 
 Parameter = Number | Choice
@@ -89,13 +89,14 @@ def check(sent: Mapping[str, object], parameters: Sequence[Parameter]) -> dict[s
     for name, value in sent.items():
         if name not in known:
             allowed = ", ".join(("image", *known))
-            raise SpecError(f"unknown field {_shown(name)}; allowed are: {allowed}", field=name)
+            raise SpecError(f"unknown field {shown(name)}; allowed are: {allowed}", field=name)
         if value is not None:
             values[name] = known[name].parse(value)
     return values
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A sent value as it is quoted in an error: never longer than 80 characters."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     text = repr(value)

@@ -8,6 +8,7 @@ inside one convolution scale worse than whole requests beside each other.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,8 @@ class Lanes:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._running = 0
+        self._under_way = 0  # also counts work whose client no longer listens
+        self._counting = threading.Lock()
 
     async def run(self, work: Callable[[int], T], *, gone: Callable[[], Awaitable[None]]) -> T:
         """Call `work(cpus)` in a worker thread, where `cpus` is how many it may keep busy.
@@ -59,15 +62,30 @@ class Lanes:
             self._idle_timer.cancel()
         cpus = max(1, self._threads // (self._running + len(self._waiting)))
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, cpus)
+            self._count(1)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._counted, work, cpus
+            )
         finally:
             self._leave()
 
-    def close(self) -> None:
-        """Take no more work; works under way go on."""
+    def close(self) -> bool:
+        """Take no more work; whether none is under way. What is goes on."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._counting:
+            return self._under_way == 0
+
+    def _counted(self, work: Callable[[int], T], cpus: int) -> T:
+        try:
+            return work(cpus)
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._under_way += change
 
     async def _stand_in_line(self, gone: Callable[[], Awaitable[None]]) -> None:
         """Return holding a lane, which whoever left it has already counted for us."""

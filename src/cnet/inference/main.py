@@ -19,7 +19,8 @@ from cnet.inference.arguments import whole
 from cnet.inference.catalog import RuntimeCatalog
 from cnet.inference.lanes import Lanes
 from cnet.inference.memory import return_free_memory, share_one_heap
-from cnet.inference.runtime import RuntimeKind, ServiceSettings
+from cnet.inference.routes import RouteSource
+from cnet.inference.runtime import ModelRuntime, RuntimeKind, ServesTensors, ServiceSettings
 from cnet.inference.server import InferenceServer
 from cnet.serving import bind, serve
 
@@ -29,6 +30,7 @@ EXIT_PORT_TAKEN = 3
 _LOGGER = logging.getLogger(__name__)
 _MAX_WAITING = 64
 _MIB = 1 << 20
+_EXTRAS = {"yolo": "onnx", "onnx": "onnx", "opencv": "opencv", "sklearn": "sklearn"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,9 +59,7 @@ def _run(argv: list[str]) -> int:
         return _fail(error, EXIT_MODEL)
     except ModuleNotFoundError as error:
         needed = ConfigError(
-            f"Python module {error.name} is missing; the extras cnet[onnx] and cnet[opencv] bring "
-            "what these services need",
-            code="missing_module",
+            f"Python module {error.name} is missing{_install(argv[0])}", code="missing_module"
         )
         return _fail(needed, EXIT_MODEL)
     except SystemExit as end:  # argparse: --help, or wrong arguments, already explained
@@ -82,10 +82,25 @@ def _serve(kind: RuntimeKind, arguments: argparse.Namespace) -> None:
     lanes = Lanes(threads, max_waiting=_MAX_WAITING, on_idle=return_free_memory)
     name = arguments.model_name or arguments.runtime
     application = InferenceServer(
-        runtime, lanes, name=name, max_body_bytes=arguments.max_body_bytes
+        runtime,
+        lanes,
+        name=name,
+        max_body_bytes=arguments.max_body_bytes,
+        open_inference=_open_inference(runtime, name),
     )
     serve(application, listener)
-    lanes.close()
+    if lanes.close():
+        runtime.unload()
+
+
+def _open_inference(runtime: ModelRuntime, name: str) -> RouteSource | None:
+    """The routes of `/v2` where the runtime has tensors."""
+    if not isinstance(runtime, ServesTensors):
+        return None
+    # It needs NumPy, which a runtime without tensors need not have.
+    from cnet.inference.openinference.routes import OpenInference
+
+    return OpenInference(runtime, name=name)
 
 
 def _front_parser(catalog: RuntimeCatalog) -> argparse.ArgumentParser:
@@ -115,6 +130,12 @@ def _parser(name: str, kind: RuntimeKind) -> argparse.ArgumentParser:
     common.add_argument("--max-pixels", type=whole(1, 1 << 28), default=50_000_000, metavar="N")
     common.add_argument("--model-name", metavar="NAME", help="told in /info")
     return parser
+
+
+def _install(runtime: str) -> str:
+    """How to get what a built-in runtime needs; a plug-in's own needs are not known."""
+    extra = _EXTRAS.get(runtime)
+    return f"; install it with: {sys.executable} -m pip install 'cnet[{extra}]'" if extra else ""
 
 
 def _fail(error: CnetError, code: int) -> int:

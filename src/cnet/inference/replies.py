@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -27,26 +27,35 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete answer: status, extra headers, and a body of JSON."""
+    """A complete answer: status, extra headers, and a body, which is JSON unless said otherwise."""
 
     status: int
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    media_type: bytes = b"application/json"
 
     def all_headers(self) -> Headers:
         """The extra headers with type and length, as ASGI wants them."""
         length = str(len(self.body)).encode()
         return [
-            (b"content-type", b"application/json"),
+            (b"content-type", self.media_type),
             (b"content-length", length),
             *self.headers,
         ]
 
 
 def success(content: Mapping[str, Any]) -> Reply:
-    """Status 200 with `content`; NumPy numbers are written as plain ones."""
+    """Status 200 with `content`; NumPy numbers are written as plain ones.
+
+    Raises ExecutionError where JSON cannot carry it.
+    """
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
-    return Reply(200, orjson.dumps(content, option=options))
+    try:
+        return Reply(200, orjson.dumps(content, option=options))
+    except TypeError as error:
+        raise errors.ExecutionError(
+            f"the answer cannot be written as JSON: {error}", code="model_failed"
+        ) from error
 
 
 def failure(error: errors.CnetError) -> Reply:
@@ -64,3 +73,10 @@ def problem(
     clean = details.encode("utf-8", "replace").decode()
     body = orjson.dumps({"error": code, "details": clean}, option=orjson.OPT_APPEND_NEWLINE)
     return Reply(status, body, tuple(headers))
+
+
+def open_inference_error(reply: Reply) -> Reply:
+    """An error reply as the Open Inference Protocol has it: the sentence is called `error`."""
+    told = orjson.loads(reply.body)
+    body = orjson.dumps({"error": told["details"], "code": told["error"]})
+    return replace(reply, body=body + b"\n")

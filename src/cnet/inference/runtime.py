@@ -7,22 +7,26 @@ entry point names should be light: heavy libraries belong into the module that `
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:  # a runtime without tensors does without NumPy
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """One body sent to `/predict`, not yet understood.
+    """One body sent to `/predict` or a route of `/v2`, not yet understood.
 
     `content_type` is the header as sent (empty when absent), `query` the part of the address after
-    the question mark, still percent-encoded.
+    the question mark, still percent-encoded. Names in `headers` are in lower case.
     """
 
     content_type: str
     query: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,55 @@ class ModelRuntime(Protocol):
 
     def unload(self) -> None:
         """Give memory and threads back; called once, with no `predict` under way."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A named array as a model declares it.
+
+    `datatype` is a word of the Open Inference Protocol: BOOL, INT8 to INT64, UINT8 to UINT64, FP16
+    to FP64, BYTES. In `shape` -1 is a size that may be any; None means any shape at all. `also`
+    are datatypes that an input takes as well.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...] | None
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What arrays a model takes and gives.
+
+    `platform` is what it runs on. `default_outputs` are given where a request names none.
+    """
+
+    platform: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    default_outputs: tuple[str, ...]
+
+
+@runtime_checkable
+class ServesTensors(Protocol):
+    """Ability of a runtime: named arrays in, named arrays out. It brings the routes of `/v2`."""
+
+    @property
+    def signature(self) -> Signature:
+        """What there is to send and to ask for; never changes."""
+        ...
+
+    def infer(
+        self, inputs: Mapping[str, NDArray[Any]], *, outputs: Sequence[str], threads: int
+    ) -> Mapping[str, NDArray[Any]]:
+        """The arrays named in `outputs`, on at most `threads` CPUs; called like `predict`.
+
+        `inputs` has all inputs of the signature, each of a datatype and shape that it allows;
+        BYTES are object arrays of `bytes`. They may be read-only. Raises SpecError where the values
+        themselves are at fault.
+        """
         ...
 
 

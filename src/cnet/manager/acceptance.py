@@ -8,11 +8,19 @@ from typing import Any
 import anyio
 
 from cnet.delegation import Coordinator
-from cnet.errors import CapacityError, CnetError, ConflictError, PortTakenError, SpecError
-from cnet.executors.base import Executor, FetchesInputs
+from cnet.errors import (
+    CapacityError,
+    CnetError,
+    ConflictError,
+    PortTakenError,
+    SpecError,
+    UnreachableError,
+)
+from cnet.executors.base import Executor, FetchesInputs, NeedsEngine
 from cnet.manager.admission import NotHereError, admit, parsed, unprepared
 from cnet.manager.book import Book
 from cnet.manager.driving import Driving
+from cnet.manager.engines import REASON as ENGINE_AWAY
 from cnet.manager.journal import Record
 from cnet.manager.reserving import Reserving
 from cnet.manager.results import enter_done
@@ -93,6 +101,12 @@ class Acceptance:
         self._reserving.require_reservation(spec)
         if spec.type not in self._executors and self._others_run(spec.type):
             return unprepared(spec), ConflictError(f"type: no executor for {spec.type} here")
+        executor = self._executors.get(spec.type)
+        if isinstance(executor, NeedsEngine) and executor.absence is not None:
+            away = UnreachableError(f"type: {executor.absence}", code=ENGINE_AWAY)
+            if not self._others_run(spec.type):
+                raise away
+            return parsed(spec, self._executors), away
         try:
             return await admit(spec, self._executors), None
         except NotHereError as error:

@@ -18,12 +18,13 @@ from cnet.executors.base import (
     FetchesInputs,
     KeepsLogs,
     LeavesResult,
+    Named,
     Run,
     ServesEndpoint,
     Task,
 )
+from cnet.manager.endpoints import endpoint_changes, has_ports
 from cnet.manager.outcomes import Outcome, Verdict, after, judge
-from cnet.manager.ports import choose_port
 from cnet.manager.state import State, until_written
 from cnet.manager.workloads import Workload
 from cnet.model.lifecycle import Event, Phase
@@ -35,6 +36,8 @@ LOG_TAIL_LINES = 20
 LOG_TAIL_BYTES = 16_384
 FIRST_PROBE_PAUSE_S = 0.02
 LAST_PROBE_PAUSE_S = 0.5
+TELL_S = 1.0
+"""Between two words about how far a fetch is."""
 MAX_KILL_GRACE_S = 5.0
 """SIGTERM to SIGKILL for a service that does not answer any more."""
 
@@ -152,12 +155,27 @@ class Driver:
 
             group.start_soon(cancel_when_stopped)
             try:
-                await executor.fetch(task, again=again)
+                await executor.fetch(task, again=again, tell=self._teller(workload))
             except CnetError as error:  # raised below: a task group would wrap it
                 failure = error
             group.cancel_scope.cancel()
         if failure is not None:
             raise failure
+        if workload.status.reason == "fetching" and workload.status.phase == Phase.STARTING:
+            self._state.post(workload, reason="starting", detail=None)
+
+    def _teller(self, workload: Workload) -> Callable[[str], None]:
+        """What is told of a fetch is shown, now and then."""
+        due = 0.0
+
+        def tell(detail: str) -> None:
+            nonlocal due
+            now = anyio.current_time()
+            if now >= due and workload.status.phase == Phase.STARTING:
+                due = now + TELL_S
+                self._state.post(workload, reason="fetching", detail=detail)
+
+        return tell
 
     async def _watch(self, workload: Workload, executor: Executor, run: Run) -> Outcome:
         workload.run = run
@@ -175,14 +193,15 @@ class Driver:
     def _started(self, workload: Workload, executor: Executor, run: Run) -> None:
         changes: dict[str, Any] = {
             "pid": run.pid,
+            "names": dict(run.names) if isinstance(run, Named) else {},
             "limits": dict(run.limits),
             "detail": _limits_note(run),
         }
         self._state.ledger.commit(workload.id)
-        if (
-            not self._ran(workload, executor, run.started_at, **changes)
-            and workload.status.pid != run.pid
-        ):
+        if not self._ran(workload, executor, run.started_at, **changes) and (
+            workload.status.pid,
+            workload.status.names,
+        ) != (run.pid, changes["names"]):
             self._state.post(workload, **changes)
 
     def _ran(
@@ -270,6 +289,7 @@ class Driver:
             "exit_code": outcome.exit_code,
             "exit_signal": outcome.exit_signal,
             "pid": None,
+            "names": {},
             "log_tail": tuple(lines),
             **left,
         }
@@ -310,7 +330,7 @@ class Driver:
         if workload.status.phase != Phase.BACKOFF or workload.status.attempt != attempt:
             return False
         changes: dict[str, object] = {}
-        if isinstance(workload.executor, ServesEndpoint):
+        if has_ports(workload):
             try:
                 changes = endpoint_changes(workload, self._state, self._node_id)
             except PortTakenError as error:
@@ -322,22 +342,6 @@ class Driver:
         journal = self._state.journal
         await until_written(lambda: journal.update(workload.id, workload.status))
         return True
-
-
-def endpoint_changes(workload: Workload, state: State, node_id: str) -> dict[str, object]:
-    """Claim a port for a service; the status changes that tell of it. Raises PortTakenError."""
-    executor = workload.executor
-    if not isinstance(executor, ServesEndpoint):
-        return {}
-    port = choose_port(
-        state.ports,
-        workload.id,
-        host=executor.host(workload.config),
-        wanted=executor.wanted_port(workload.config),
-        last=workload.status.port,
-    )
-    workload.change(port=port)
-    return {"port": port, "endpoint": executor.endpoint(workload.task(node_id))}
 
 
 async def _left(executor: Executor, workload: Workload, outcome: Outcome) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from cnet.manager.acceptance import Acceptance
 from cnet.manager.book import Book
 from cnet.manager.driving import Driving
 from cnet.manager.elsewhere import Elsewhere
+from cnet.manager.engines import Engines
 from cnet.manager.events import EventBus
 from cnet.manager.forgetting import Forgetting
 from cnet.manager.journal import Journal, Record
@@ -120,6 +121,13 @@ class Manager:
             reserving=self._reserving,
             driving=self._driving,
         )
+        self._engines = Engines(
+            self.executors,
+            own_node=self.own_node,
+            book=book,
+            state=state,
+            report=self._report,
+        )
         self._recovery = Recovery(
             self.executors,
             book=book,
@@ -144,6 +152,7 @@ class Manager:
         async with anyio.create_task_group() as group:
             self._tasks.open(group)
             self._recovery.run()
+            self._engines.start()
             self._tasks.spawn(self._placing.run, name="placing")
             task_status.started()
             while True:
@@ -193,6 +202,11 @@ class Manager:
     def room_changed(self) -> None:
         """What is stored on this node takes more or less of its room than before."""
         self._report.room_changed()
+
+    def holds_data(self, sizes: Mapping[str, int]) -> None:
+        """Which data this node has: key → bytes."""
+        self.own_node.data = sizes
+        self._report.changed()
 
     async def drain(self, draining: bool) -> None:
         """Take no new work (or take some again); durable on return."""

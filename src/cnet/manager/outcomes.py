@@ -14,7 +14,9 @@ MAX_BACKOFF_S = 30.0
 _LOST = {
     "supervisor_lost": "its supervising process was killed; what was left of the run was ended",
     "node_rebooted": "the machine was restarted while it ran",
+    "engine_restarted": "the container engine ended, and so did it",
 }
+_NOT_ITS_FAULT = frozenset({"node_rebooted", "engine_restarted"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ def judge(ended: RunExit, *, service: bool, verdict: Verdict | None = None) -> O
             detail=ended.details or _LOST.get(reason),
             exit_code=code,
             exit_signal=name,
-            counts_as_crash=reason != "node_rebooted",
+            counts_as_crash=reason not in _NOT_ITS_FAULT,
         )
     if ended.reason is not None:
         return Outcome(

@@ -29,8 +29,10 @@ class OwnNode:
         self.address = ""
         self.parent_id: str | None = None
         self.peers: tuple[str, ...] = ()
+        self.data: Mapping[str, int] = {}
         self._ledger = ledger
-        self._kinds = tuple(sorted(kinds))
+        self.kinds = tuple(sorted(kinds))
+        """that can be run now"""
         self._seq = 0
         self._labels: Counter[str] = Counter()
         self._preemptible: defaultdict[int, Resources] = defaultdict(Resources)
@@ -98,7 +100,7 @@ class OwnNode:
             seq=self._seq,
             capacity=self._ledger.capacity,
             available=self._ledger.available,
-            kinds=self._kinds,
+            kinds=self.kinds,
             labels=dict(self.labels),
             draining=self.draining,
             address=self.address,
@@ -108,6 +110,7 @@ class OwnNode:
             workload_labels=dict(self._labels),
             preemptible=tuple(sorted(self._preemptible.items())),
             services={name: tuple(ids) for name, ids in self._services.items()},
+            data=self.data,
         )
 
 

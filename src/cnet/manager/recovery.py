@@ -67,6 +67,8 @@ class Recovery:
             self._state.ledger.adopt(workload.id, workload.wanted, status.gpu_devices)
             if status.port is not None:
                 self._state.ports.claim(status.port, workload.id)
+            for port in status.ports:
+                self._state.ports.claim(port["host_port"], workload.id)
 
     def _take_up(self, workload: Workload) -> None:
         status = workload.status

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from cnet.errors import CapacityError, ConflictError, PortTakenError, SpecError
-from cnet.executors.base import ServesEndpoint
 from cnet.executors.reservation import KIND as RESERVATION
 from cnet.manager.book import Book
-from cnet.manager.driver import endpoint_changes
-from cnet.manager.ports import require_free
+from cnet.manager.endpoints import endpoint_changes, require_ports
 from cnet.manager.state import State
 from cnet.manager.stopping import Stopping
 from cnet.manager.tasks import Tasks
@@ -18,6 +16,7 @@ _FRESH: dict[str, object] = {
     "reason": "starting",
     "detail": None,
     "pid": None,
+    "names": {},
     "exit_code": None,
     "exit_signal": None,
     "log_tail": (),
@@ -70,12 +69,8 @@ class Reserving:
         self._state.ports.release(workload.id)
 
     def require_port(self, workload: Workload) -> None:
-        """Raises PortTakenError when the port that a service must have is taken."""
-        if isinstance(workload.executor, ServesEndpoint):
-            wanted = workload.executor.wanted_port(workload.config)
-            if wanted:
-                host = workload.executor.host(workload.config)
-                require_free(self._state.ports, workload.id, host=host, port=wanted)
+        """Raises PortTakenError when a port that it must have is taken."""
+        require_ports(workload, self._state)
 
     def require_reservation(self, spec: WorkloadSpec) -> None:
         """Raises SpecError or ConflictError when there is none to claim, though it names one."""

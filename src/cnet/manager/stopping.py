@@ -5,6 +5,7 @@ from __future__ import annotations
 from cnet._support import clock
 from cnet.delegation import Coordinator
 from cnet.manager.driving import Driving
+from cnet.manager.engines import stopping_reason
 from cnet.manager.forgetting import Forgetting
 from cnet.manager.state import State
 from cnet.manager.workloads import Workload
@@ -48,7 +49,8 @@ class Stopping:
             if phase == Phase.PENDING:  # there is no driver that would
                 self._forgetting.note_end(workload)
         elif phase in {Phase.STARTING, Phase.RUNNING}:
-            await self._commit_and_tell(workload, desired=desired, reason=reason, detail=None)
+            reason, detail = stopping_reason(workload, reason)
+            await self._commit_and_tell(workload, desired=desired, reason=reason, detail=detail)
             if not workload.driven and workload.status.phase == Phase.STOPPING:
                 self._driving.drive(workload, recorded=True)  # it was waiting for its first lease
         elif workload.status.desired != desired:

@@ -77,8 +77,16 @@ class Workload:
                 "install the plug-in that ran it"
             )
 
-    def task(self, node_id: str, *, lease_until: float | None = None) -> Task:
-        """The present attempt, for the executor."""
+    def task(
+        self,
+        node_id: str,
+        *,
+        lease_until: float | None = None,
+        ports: tuple[int, ...] | None = None,
+    ) -> Task:
+        """The present attempt, for the executor; `ports`: others than the status tells of."""
+        if ports is None:
+            ports = tuple(port["host_port"] for port in self.status.ports)
         return Task(
             workload_id=self.id,
             attempt=self.status.attempt,
@@ -87,6 +95,7 @@ class Workload:
             node_id=node_id,
             gpu_devices=self.status.gpu_devices,
             port=self.status.port,
+            ports=ports,
             owner=self.status.owner,
             lease_until=lease_until,
         )

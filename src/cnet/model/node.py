@@ -40,6 +40,8 @@ class NodeState:
     """(priority, room of the preemptible workloads of this priority that run), lowest first"""
     services: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """name of a service → ids of the workloads that are ready to serve it here"""
+    data: Mapping[str, int] = field(default_factory=dict)
+    """key of stored data → bytes of it that are here, stored or in the cache; the largest ones"""
 
     @property
     def version(self) -> tuple[int, int]:

@@ -186,7 +186,11 @@ class WorkloadStatus:
     """when it did so, within the policy's window"""
     gpu_devices: tuple[int, ...] = ()
     port: int | None = None
+    ports: tuple[dict[str, Any], ...] = ()
+    """what a container publishes, each with its `host_port`"""
     endpoint: str | None = None
+    names: dict[str, str] = field(default_factory=dict)
+    """of its run in a system of others: `{"container_id": "…"}`"""
     pid: int | None = None
     exit_code: int | None = None
     """-1 when a signal ended it"""
@@ -221,7 +225,7 @@ def status_from_dict(data: dict[str, Any]) -> WorkloadStatus:
     """The inverse of serialising a status as JSON; unknown keys of newer versions are dropped."""
     known = {name: data[name] for name in WorkloadStatus.__dataclass_fields__ if name in data}
     known["phase"] = Phase(known["phase"])
-    for name in ("restarted_at", "gpu_devices", "log_tail", "host_version"):
+    for name in ("restarted_at", "gpu_devices", "ports", "log_tail", "host_version"):
         known[name] = tuple(known.get(name, ()))
     if not all(math.isfinite(known[name]) for name in ("created_at", "updated_at")):
         raise ValueError("a status with times that are no numbers")

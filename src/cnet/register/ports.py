@@ -3,11 +3,13 @@ must be asked; this book only knows our own."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from cnet.errors import PortTakenError
 
 
 class PortBook:
-    """Ports held by workloads; one port a workload."""
+    """Ports held by workloads. TCP and UDP share their numbers here."""
 
     def __init__(self) -> None:
         self._holders: dict[int, str] = {}
@@ -22,10 +24,18 @@ class PortBook:
         if holder != workload_id:
             raise PortTakenError(f"service_port: {port} is held by workload {holder}")
 
+    def held(self, workload_id: str) -> set[int]:
+        """Those of one workload."""
+        return {port for port, holder in self._holders.items() if holder == workload_id}
+
+    def keep(self, workload_id: str, ports: Collection[int]) -> None:
+        """Give back what the workload holds beside these."""
+        for port in self.held(workload_id) - set(ports):
+            del self._holders[port]
+
     def release(self, workload_id: str) -> None:
         """Give back what the workload holds; harmless when that is nothing."""
-        for port in [port for port, holder in self._holders.items() if holder == workload_id]:
-            del self._holders[port]
+        self.keep(workload_id, ())
 
     def __len__(self) -> int:
         return len(self._holders)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
+from cnet.model.data import data_keys
 from cnet.model.node import KnownNode, NodeState
 from cnet.model.resources import Resources
 from cnet.model.workload import Affinity, Strategy, WorkloadSpec
 from cnet.scheduler.affinity import ANY
 from cnet.scheduler.checks import fits
 from cnet.scheduler.order import Order
-from cnet.scheduler.scorers import RULES, Ranking
+from cnet.scheduler.scorers import NOTHING_HELD, RULES, Ranking, with_data
 
 _FEW = 32
 """So many nodes are looked at one by one."""
+
+_HOLDERS = 256
+"""Nodes with data that a spec names which are preferred to others; there may be more."""
 
 _KEPT_ORDERS = 64
 _KEPT_NODES = 200_000
@@ -37,6 +42,8 @@ class NodeIndex:
     def __init__(self, nodes: Iterable[KnownNode] = ()) -> None:
         self._nodes: dict[str, KnownNode] = {}
         self._holders: dict[_Label, set[str]] = {}
+        self._with_data: dict[str, dict[str, None]] = {}
+        """key of stored data → nodes that have some of it, as they came"""
         self._preemptible: set[str] = set()
         self._plain: dict[Strategy, Order] = {}
         self._special: OrderedDict[tuple[object, ...], Order] = OrderedDict()
@@ -89,6 +96,32 @@ class NodeIndex:
         """
         if spec.node is not None:
             return self._best_of((spec.node,), spec, wanted, strategy, now, exclude)
+        held = self.data_held(spec)
+        if not held:
+            return self._best_anywhere(spec, wanted, strategy, now, exclude)
+        other = self._best_anywhere(spec, wanted, strategy, now, {*exclude, *held})
+        node_ids = [*held, other] if other is not None else held
+        return self._best_of(node_ids, spec, wanted, strategy, now, exclude, held)
+
+    def data_held(self, spec: WorkloadSpec) -> Mapping[str, int]:
+        """Nodes that have stored data which the spec names → bytes of it."""
+        held: dict[str, int] = {}
+        if not self._with_data:
+            return held
+        for data_key in data_keys(spec.config):
+            for node_id in islice(self._with_data.get(data_key, ()), _HOLDERS):
+                size = self._nodes[node_id].state.data[data_key]
+                held[node_id] = held.get(node_id, 0) + size
+        return held
+
+    def _best_anywhere(
+        self,
+        spec: WorkloadSpec,
+        wanted: Resources,
+        strategy: Strategy,
+        now: float,
+        exclude: Collection[str],
+    ) -> str | None:
         if not (spec.affinity or spec.anti_affinity or (spec.labels and RULES[strategy].crowd)):
             order = self._plain.get(strategy) or self._keep_plain(strategy)
             order.refresh(self._nodes)
@@ -111,10 +144,11 @@ class NodeIndex:
         strategy: Strategy,
         now: float,
         exclude: Collection[str],
+        held: Mapping[str, int] = NOTHING_HELD,
     ) -> str | None:
         ranking = Ranking.of(spec, strategy)
         keys = [
-            ranking.key(node, wanted)
+            with_data(ranking.key(node, wanted), held)
             for node_id in node_ids
             if node_id not in exclude
             and (node := self._nodes.get(node_id)) is not None
@@ -188,6 +222,7 @@ class NodeIndex:
             self._preemptible.add(node_id)
         else:
             self._preemptible.discard(node_id)
+        self._note_data(before, after, node_id)
         if before is not None and after is not None and _same_labels(before, after):
             return
         old = set(_labels_of(before)) if before else set()
@@ -199,6 +234,19 @@ class NodeIndex:
                 del self._holders[label]
         for label in new - old:
             self._holders.setdefault(label, set()).add(node_id)
+
+    def _note_data(self, before: NodeState | None, after: NodeState | None, node_id: str) -> None:
+        old = before.data if before is not None else {}
+        new = after.data if after is not None else {}
+        if old == new:
+            return
+        for data_key in old.keys() - new.keys():
+            holders = self._with_data[data_key]
+            holders.pop(node_id)
+            if not holders:
+                del self._with_data[data_key]
+        for data_key in new.keys() - old.keys():
+            self._with_data.setdefault(data_key, {})[node_id] = None
 
 
 def _same_labels(one: NodeState, other: NodeState) -> bool:

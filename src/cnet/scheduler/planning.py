@@ -11,7 +11,7 @@ from cnet.model.workload import Strategy, WorkloadSpec
 from cnet.scheduler.checks import LASTING, failures
 from cnet.scheduler.index import NodeIndex
 from cnet.scheduler.preemption import node_to_preempt
-from cnet.scheduler.scorers import Ranking
+from cnet.scheduler.scorers import Ranking, with_data
 
 NOBODY: Mapping[str, str] = MappingProxyType({})
 
@@ -53,6 +53,7 @@ def plan(
     """
     wanted = spec.requirements.to_resources() if wanted is None else wanted
     ranking = Ranking.of(spec, strategy)
+    held = index.data_held(spec)
     candidates = []
     rejections: dict[str, tuple[str, ...]] = {}
     lasting = True
@@ -65,7 +66,7 @@ def plan(
         elif node.node_id in exclude:
             rejections[node.node_id] = (f"has refused it: {exclude[node.node_id]}",)
         else:
-            candidates.append(ranking.key(node, wanted))
+            candidates.append(with_data(ranking.key(node, wanted), held))
     if spec.node is not None and not candidates:
         rejections = {spec.node: rejections.pop(spec.node, ("not known here",)), **rejections}
         lasting = lasting and spec.node in index

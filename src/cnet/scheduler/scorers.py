@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, Self
 
 from cnet.model.node import KnownNode, NodeState, NodeType
@@ -14,6 +15,11 @@ from cnet.scheduler.affinity import identity, matches, preference, workloads_sha
 
 Key = tuple[int, int, int, int, int, str]
 """(-preference, crowd, leftover or -leftover, type of node, hops, node_id); the lowest is best."""
+
+KeyWithData = tuple[int, int, int, int, int, int, str]
+"""The same with minus the bytes of data held as its third part."""
+
+NOTHING_HELD: Mapping[str, int] = MappingProxyType({})
 
 SizeClass = tuple[int, int]
 """(millicores, bytes of memory) of a capacity, each rounded up to four significant bits."""
@@ -54,6 +60,15 @@ def size_class(capacity: Resources) -> SizeClass:
 @lru_cache(maxsize=16_384)
 def _size_class(cpu: int, memory: int) -> SizeClass:
     return (_round_up(cpu), _round_up(memory))
+
+
+def with_data(key: Key, held: Mapping[str, int]) -> KeyWithData:
+    """The place of a node among others of which `held` (node → bytes) have data that are needed.
+
+    Whoever has more of them comes first, after what was asked for in so many words: preferred
+    terms, and the crowd of `spread`.
+    """
+    return (key[0], key[1], -held.get(key[-1], 0), *key[2:])
 
 
 def _round_up(amount: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 Body = AsyncIterator[bytes]
 """Chunks of any size, read once. Whatever it raises ends the put, with nothing stored."""
@@ -64,6 +64,20 @@ class FileInfo:
     """of a file that was put in parts; empty in listings, which do not look them up"""
 
 
+class Entry(NamedTuple):
+    """As much of a stored file as listings show."""
+
+    key: str
+    size: int
+    """bytes"""
+    etag: str
+    modified_at: float
+    """Unix seconds"""
+    checksums: Mapping[str, str]
+    """algorithm → base64"""
+    checksum_type: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
     """What a put says about the file besides its bytes."""
@@ -98,11 +112,14 @@ class Condition:
     """there must be no file of that key"""
 
 
+T_File = TypeVar("T_File", FileInfo, Entry)
+
+
 @dataclass(frozen=True, slots=True)
-class Page:
+class Page(Generic[T_File]):
     """Part of a listing, in the order of the keys' UTF-8 bytes."""
 
-    files: tuple[FileInfo, ...]
+    files: tuple[T_File, ...]
     prefixes: tuple[str, ...]
     """common prefixes, each with the delimiter at its end; counted with the files"""
     next_after: str | None
@@ -125,8 +142,7 @@ class Upload:
     """Unix seconds"""
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """A piece of an open file, for sendfile. Good until the next one is asked for."""
 
     descriptor: int
@@ -167,6 +183,13 @@ class Store(Protocol):
         """The bytes of exactly that version, from `start` on; NotFoundError if it is gone."""
         ...
 
+    def at_hand(self, file: FileInfo, start: int, length: int) -> bytes | None:
+        """A small piece that needs no waiting, since it is in memory; None where it is not.
+
+        The range must lie inside of the file.
+        """
+        ...
+
     def local_path(self, file: FileInfo) -> str | None:
         """Where the bytes are on this machine; None where they are elsewhere, or in several files
         (a file that was put in parts is never copied together: use `extents`).
@@ -190,12 +213,25 @@ class Store(Protocol):
         after: str = "",
         limit: int = 1000,
         past_group: bool = True,
-    ) -> Page:
+    ) -> Page[FileInfo]:
         """Files whose key starts with `prefix` and sorts behind `after`.
 
         A common prefix that `after` starts with has been shown (a marker, the next page); with
         `past_group` False (start-after) it is shown once more if it holds a key behind `after`.
         """
+        ...
+
+    async def entries(
+        self,
+        bucket: str,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after: str = "",
+        limit: int = 1000,
+        past_group: bool = True,
+    ) -> Page[Entry]:
+        """The same page of entries, in a fourth of the time."""
         ...
 
     async def delete(self, bucket: str, key: str, *, condition: Condition = ...) -> bool:
@@ -352,8 +388,16 @@ class StorageBackend(Protocol):
         """The same as pieces of open files; None where the bytes are not on this machine."""
         ...
 
+    def at_hand(self, blob: str, start: int, length: int) -> bytes | None:
+        """A piece that the blob has, if it is in this machine's memory; None: ask `read`."""
+        ...
+
     async def remove(self, blobs: Sequence[str]) -> list[str]:
         """Returns those that are gone; another is being read, and has to be removed later."""
+        ...
+
+    async def check(self) -> None:
+        """Ask for something. Raises ConfigError when that is refused, UnreachableError."""
         ...
 
     def free(self) -> int | None:

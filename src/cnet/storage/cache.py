@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,8 +18,12 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import structlog
 
 from cnet.errors import DigestError, ExecutionError, StorageFullError
+from cnet.storage.cached_keys import CachedKeys
+
+log = structlog.get_logger(__name__)
 
 PART = ".part"
 BUFFER_BYTES = 1024**2
@@ -55,18 +59,42 @@ class FileCache:
         self._max_bytes = max_bytes
         self._entries: dict[str, _Entry] = {}
         self._taken = 0
+        self._sizes: dict[str, int] = {}
+        """what is there: SHA-256 → bytes"""
+        self._keys = CachedKeys(folder.with_name(f"{folder.name}-keys.json"))
         self._promised = 0
+        self.changes = 0
+        """counts what has come, gone, or been noted"""
         self._room = anyio.Lock()
 
     def open(self) -> None:
         """Make the folder, and remove what was being brought when a process died. Blocking."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._taken = 0
+        self._sizes = {}
         for entry in os.scandir(self._folder):
             if entry.name.endswith(PART):
                 Path(entry.path).unlink()
             else:
-                self._taken += entry.stat().st_size
+                self._sizes[entry.name] = entry.stat().st_size
+        self._taken = sum(self._sizes.values())
+        self._keys.load()
+
+    def held(self) -> dict[str, int]:
+        """Data key → bytes of its files that are here, as far as that was noted."""
+        return self._keys.held(self._sizes)
+
+    async def note(self, data_key: str, files: Mapping[str, int]) -> None:
+        """Remember for which data files (SHA-256 → bytes) were brought."""
+        if self._keys.note(data_key, files):
+            self.changes += 1
+            try:
+                await self._keys.save()
+            except OSError as error:
+                log.warning("cached_keys_not_saved", why=str(error))
+
+    def has(self, sha256: str) -> bool:
+        """Whether the file of that digest is here now."""
+        return sha256 in self._sizes
 
     @asynccontextmanager
     async def hold(self, sha256: str, size: int, bring: Bring) -> AsyncIterator[Path]:
@@ -100,11 +128,11 @@ class FileCache:
         async with self._room:
             excess = self._taken + self._promised + size - self._max_bytes
             if excess > 0 and size <= self._max_bytes:
-                freed = await anyio.to_thread.run_sync(
-                    self._evict, excess, frozenset(self._entries)
-                )
+                gone = await anyio.to_thread.run_sync(self._evict, excess, frozenset(self._entries))
+                freed = sum(self._sizes.pop(name, 0) for name in gone)
                 self._taken -= freed
                 excess -= freed
+                self.changes += 1
             if excess > 0:
                 raise ExecutionError(
                     f"no room for {size} bytes beside what runs use; storage.cache_bytes is "
@@ -114,18 +142,21 @@ class FileCache:
             self._promised += size
         try:
             await _receive(path, size, bring)
-            self._taken += size
+            self._taken += size - self._sizes.get(path.name, 0)  # somebody may have removed it
+            self._sizes[path.name] = size
+            self.changes += 1
         finally:
             self._promised -= size
 
-    def _evict(self, wanted: int, held: Collection[str]) -> int:
-        """Remove the longest unused until so many bytes are free; how many are."""
+    def _evict(self, wanted: int, held: Collection[str]) -> list[str]:
+        """Remove the longest unused until so many bytes are free; which have gone."""
         files = [
             (entry.stat(), entry)
             for entry in os.scandir(self._folder)
             if not entry.name.endswith(PART)
         ]
         freed = 0
+        gone = []
         for status, entry in sorted(files, key=lambda file: file[0].st_mtime_ns):
             if freed >= wanted:
                 break
@@ -133,7 +164,8 @@ class FileCache:
                 continue
             Path(entry.path).unlink()
             freed += status.st_size
-        return freed
+            gone.append(entry.name)
+        return gone
 
 
 async def _receive(path: Path, size: int, bring: Bring) -> None:

@@ -83,9 +83,13 @@ class Core:
             with anyio.CancelScope(shield=True):
                 await self.collect([blob])
 
+    async def collect_garbage(self) -> None:
+        """Remove the bytes that could not be removed when they were freed."""
+        await self.collect(await self.catalog.read(queries.all_garbage))
+
     async def sweep(self) -> int:
         """Remove what crashes left; safe beside other processes at work; returns the number."""
-        await self.collect(await self.catalog.read(queries.all_garbage))
+        await self.collect_garbage()
 
         def known(blobs: Collection[str]) -> set[str]:
             return self.catalog.read_here(partial(queries.known_blobs, blobs=blobs))

@@ -29,6 +29,7 @@ _SECRET = re.compile(r"[\x21-\x7e]{8,1024}")
 _MAX_BYTES = 1 << 20
 _FIELDS = frozenset({"secret", "buckets", "read_only", "created_at"})
 _LOOK_AGAIN_S = 0.5
+MAX_KEYS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,8 @@ def create_key(
     """Add a new key to the file, which is made where there is none."""
     with _Locked(path):
         keys = read_keys(path) if path.exists() else {}
+        if len(keys) >= MAX_KEYS:
+            raise ConflictError(f"there are {len(keys)} access keys; revoke some before")
         key = AccessKey(
             key_id="CN" + secrets.token_hex(9).upper(),
             secret=secrets.token_urlsafe(30),

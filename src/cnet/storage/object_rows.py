@@ -184,6 +184,29 @@ def page(connection: sqlite3.Connection, after: str, limit: int) -> list[Content
     return [contents(connection, from_row(row), 0) for row in rows]
 
 
+def mark(connection: sqlite3.Connection) -> tuple[object, ...]:
+    """Another one after every change of an object by its workload or by users."""
+    rows = connection.execute("SELECT count(*), max(updated_at), max(created_at) FROM objects")
+    return (*rows.fetchall()[0], queries.used_bytes(connection))
+
+
+def largest(connection: sqlite3.Connection, limit: int) -> list[tuple[str, int]]:
+    """Keys of the objects with the most bytes, and how many."""
+    return connection.execute(
+        """
+        SELECT data_key, (
+            SELECT coalesce(sum(size), 0) FROM files
+            WHERE files.bucket = buckets.id
+            AND files.key >= CAST(data_key || '/' AS BLOB)
+            AND files.key < CAST(data_key || '0' AS BLOB)
+        ) AS bytes
+        FROM objects JOIN buckets ON buckets.name = objects.bucket
+        ORDER BY bytes DESC, data_key LIMIT ?
+        """,  # '0' is the character after '/'
+        (limit,),
+    ).fetchall()
+
+
 def to_row(item: DataObject) -> tuple[object, ...]:
     """Its values in the order of COLUMNS."""
     about = {

@@ -18,6 +18,8 @@ from cnet._support import clock
 from cnet.errors import CnetError, ForbiddenError, NotFoundError, SpecError
 from cnet.storage import object_rows, queries
 from cnet.storage.base import Attributes, Body, Expected, FileInfo
+from cnet.storage.core import encode
+from cnet.storage.listing import Listing, list_files
 from cnet.storage.names import check_relative_path
 from cnet.storage.object_rows import (
     DEFAULT_BUCKET,
@@ -87,13 +89,34 @@ class DataObjects:
             lambda connection: object_rows.page(connection, after, limit)
         )
 
-    async def files(
+    def mark(self) -> object:
+        """Equal to an earlier one only if no object has become larger or smaller, come or gone."""
+        return self._catalog.look(object_rows.mark)
+
+    async def largest(self, limit: int) -> list[tuple[str, int]]:
+        """Keys of the objects with the most bytes, and how many."""
+        return await self._catalog.read(lambda connection: object_rows.largest(connection, limit))
+
+    async def view(
         self, item: DataObject, *, after: str = "", limit: int = 1000
-    ) -> Sequence[FileInfo]:
-        """Its files behind a path, in the order of the paths' bytes."""
-        last = item.prefix + after if after else ""
-        page = await self.store.list(item.bucket, prefix=item.prefix, after=last, limit=limit)
-        return page.files
+    ) -> tuple[Contents, Sequence[FileInfo]]:
+        """What it holds, and its files behind a path, at one moment. Raises NotFoundError."""
+        asked = Listing(
+            bucket=item.bucket,
+            prefix=item.prefix.encode(),
+            delimiter=b"",
+            after=encode("after", item.prefix + after) if after else b"",
+            limit=limit,
+            past_group=True,
+        )
+
+        def read(connection: sqlite3.Connection) -> tuple[Contents, Sequence[FileInfo]]:
+            present = object_rows.find(connection, item.data_key)
+            if present is None or present.workload_id != item.workload_id:
+                raise _deleted(item.data_key)
+            return object_rows.contents(connection, present, 1), list_files(connection, asked).files
+
+        return await self._catalog.read(read)
 
     async def file(self, item: DataObject, path: str) -> FileInfo:
         """One of its files. Raises NotFoundError."""
@@ -161,7 +184,7 @@ class DataObjects:
         def apply(connection: sqlite3.Connection) -> list[str]:
             present = object_rows.find(connection, item.data_key)
             if present is None or present.workload_id != item.workload_id:
-                raise NotFoundError(f"{item.data_key!r} was deleted", code="no_such_data")
+                raise _deleted(item.data_key)
             source, target = (STAGING, f"{stage}/"), (item.bucket, item.prefix)
             _, freed = queries.move_below(connection, source, target)
             object_rows.touch(connection, item)
@@ -254,3 +277,7 @@ class DataObjects:
                 "with access_mode readwrite or exclusive takes changes",
                 code="read_only",
             )
+
+
+def _deleted(data_key: str) -> NotFoundError:
+    return NotFoundError(f"{data_key!r} was deleted", code="no_such_data")

@@ -25,6 +25,11 @@ AFTER_ALL: Final = b"\xff"
 """Behind every key that starts with what it is put behind: no UTF-8 has this byte."""
 
 
+_FILE: Final = f"SELECT {FILE_COLUMNS} FROM files"  # noqa: S608 - literals
+_FIND: Final = f"{_FILE} WHERE bucket = ? AND key = ?"
+_LOOK_UP: Final = f"{_FILE} WHERE bucket = (SELECT id FROM buckets WHERE name = ?) AND key = ?"  # noqa: S608
+
+
 # --- buckets -----------------------------------------------------------------------------------
 
 
@@ -109,20 +114,13 @@ def find_file(
     connection: sqlite3.Connection, bucket: int, bucket_name: str, key: bytes
 ) -> FileInfo | None:
     """A file without its parts."""
-    rows = connection.execute(
-        f"SELECT {FILE_COLUMNS} FROM files WHERE bucket = ? AND key = ?",  # noqa: S608 - a literal
-        (bucket, key),
-    ).fetchall()
+    rows = connection.execute(_FIND, (bucket, key)).fetchall()
     return file_from_row(bucket_name, rows[0]) if rows else None
 
 
 def look_up(connection: sqlite3.Connection, bucket_name: str, key: bytes) -> FileInfo | None:
     """A file without its parts, in one step. Raises NotFoundError for the bucket."""
-    rows = connection.execute(
-        f"SELECT {FILE_COLUMNS} FROM files "  # noqa: S608 - a literal
-        "WHERE bucket = (SELECT id FROM buckets WHERE name = ?) AND key = ?",
-        (bucket_name, key),
-    ).fetchall()
+    rows = connection.execute(_LOOK_UP, (bucket_name, key)).fetchall()
     if rows:
         return file_from_row(bucket_name, rows[0])
     bucket_id(connection, bucket_name)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio.to_thread
 
@@ -18,8 +17,7 @@ AT_ONCE_BYTES: Final = 64 * 1024
 """Up to here bytes that are in the page cache are read without a thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A piece of a file, which is open already where it has a descriptor."""
 
     path: str
@@ -64,7 +62,7 @@ class FileReader(AsyncIterator[bytes]):
         extent = self._extent
         position = extent.offset + self._done
         size = min(CHUNK_BYTES, extent.length - self._done)
-        data = _read_cached(extent.descriptor, size, position) if size <= AT_ONCE_BYTES else b""
+        data = read_cached(extent.descriptor, size, position) if size <= AT_ONCE_BYTES else b""
         if not data:
             data = await anyio.to_thread.run_sync(os.pread, extent.descriptor, size, position)
         if not data:
@@ -75,7 +73,7 @@ class FileReader(AsyncIterator[bytes]):
         return data
 
 
-def _read_cached(descriptor: int, size: int, position: int) -> bytes:
+def read_cached(descriptor: int, size: int, position: int) -> bytes:
     """What is in memory already; nothing where that would have to wait for the disk."""
     buffer = bytearray(size)
     try:

@@ -16,7 +16,9 @@ from cnet.storage.catalog import Catalog
 from cnet.storage.digests import INLINE_BYTES, Digests
 from cnet.storage.queries import quota_bytes, used_bytes
 
-BATCH_BYTES: Final = 1024 * 1024
+_BATCHES_BYTES: Final = 16 * 1024 * 1024  # of all bodies that are under way together
+_LARGEST_BATCH: Final = 1024 * 1024
+_SMALLEST_BATCH: Final = 64 * 1024
 
 
 class Receiver:
@@ -26,6 +28,7 @@ class Receiver:
         self._catalog = catalog
         self._backend = backend
         self._under_way = 0
+        self._bodies = 0
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="md5")
 
     def close(self) -> None:
@@ -63,15 +66,14 @@ class Receiver:
             async for chunk in body:
                 batch.append(chunk)
                 waiting += len(chunk)
-                if waiting >= BATCH_BYTES:
+                if waiting >= self._batch_bytes():
                     _check_size(digests.size + waiting, expected.size)
                     count(waiting)
                     self.check_room(0, credit)
-                    await self._take(b"".join(batch), draft, digests)
-                    batch.clear()
+                    await self._take(_joined(batch), draft, digests)
                     waiting = 0
             if waiting:
-                await self._take(b"".join(batch), draft, digests)
+                await self._take(_joined(batch), draft, digests)
             digests.check(
                 size=expected.size,
                 md5=expected.md5,
@@ -79,6 +81,10 @@ class Receiver:
                 checksums=expected.checksums,
             )
             await draft.seal()
+
+    def _batch_bytes(self) -> int:
+        """The more bodies come in at once, the less is gathered of each."""
+        return max(_SMALLEST_BATCH, min(_LARGEST_BATCH, _BATCHES_BYTES // self._bodies))
 
     async def _take(self, data: bytes, draft: Draft, digests: Digests) -> None:
         if len(data) <= INLINE_BYTES:
@@ -91,6 +97,7 @@ class Receiver:
     def _counting(self) -> Iterator[Callable[[int], None]]:
         """Counts bytes as under way until the end; then the catalogue counts them."""
         mine = 0
+        self._bodies += 1
 
         def count(size: int) -> None:
             nonlocal mine
@@ -100,7 +107,15 @@ class Receiver:
         try:
             yield count
         finally:
+            self._bodies -= 1
             self._under_way -= mine
+
+
+def _joined(batch: list[bytes]) -> bytes:
+    """One piece; the batch is empty then, so that nothing is held twice while it is written."""
+    data = b"".join(batch)
+    batch.clear()
+    return data
 
 
 def _check_size(size: int, announced: int | None) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import orjson
 
-from cnet.storage.base import NOTHING, Attributes, FileInfo, Part, Upload
+from cnet.storage.base import NOTHING, Attributes, Entry, FileInfo, Part, Upload
 
 FILE_COLUMNS: Final = "key, blob, size, etag, sha256, content_type, modified_at, extra"
+ENTRY_COLUMNS: Final = "key, size, etag, modified_at, extra"
 UPLOAD_COLUMNS: Final = "id, key, content_type, extra, checksum, checksum_type, initiated_at"
 PART_COLUMNS: Final = "number, size, md5, sha256, modified_at, checksums, blob"
 
@@ -33,6 +34,16 @@ def file_from_row(bucket: str, row: sqlite3.Row | Sequence[Any]) -> FileInfo:
         checksums=more.get("checksums", NOTHING),
         checksum_type=more.get("checksum_type"),
     )
+
+
+def entry_from_row(row: Sequence[Any]) -> Entry:
+    """What a listing shows of a file."""
+    key, size, etag, modified_at, extra = row
+    if extra is None:
+        return Entry(key.decode(), size, etag, modified_at, NOTHING, None)
+    more = _more(extra)
+    checksums, kind = more.get("checksums", NOTHING), more.get("checksum_type")
+    return Entry(key.decode(), size, etag, modified_at, checksums, kind)
 
 
 def file_to_row(file: FileInfo) -> tuple[object, ...]:

@@ -23,6 +23,7 @@ from cnet.storage.base import (
     Body,
     Condition,
     Draft,
+    Entry,
     Expected,
     Extent,
     FileInfo,
@@ -34,7 +35,7 @@ from cnet.storage.base import (
 from cnet.storage.catalog import Catalog
 from cnet.storage.core import Core, encode, new_blob
 from cnet.storage.digests import FULL_OBJECT, Digests
-from cnet.storage.listing import Listing, list_files
+from cnet.storage.listing import Listing, list_entries, list_files
 from cnet.storage.names import check_key
 from cnet.storage.uploads import MIN_PART_BYTES, Uploads
 from cnet.storage.writer import T
@@ -123,6 +124,10 @@ class NodeStore:
         extents = self._backend.extents(file.blob, *_range(file, start, length))
         return None if extents is None else self._collecting(file, extents)
 
+    def at_hand(self, file: FileInfo, start: int, length: int) -> bytes | None:
+        """See Store."""
+        return self._backend.at_hand(file.blob, start, length)
+
     def local_path(self, file: FileInfo) -> str | None:
         """See Store."""
         return self._backend.path(file.blob)
@@ -136,17 +141,24 @@ class NodeStore:
         after: str = "",
         limit: int = 1000,
         past_group: bool = True,
-    ) -> Page:
+    ) -> Page[FileInfo]:
         """See Store."""
-        asked = Listing(
-            bucket=self._core.check_bucket(bucket),
-            prefix=encode("prefix", prefix),
-            delimiter=encode("delimiter", delimiter),
-            after=encode("after", after),
-            limit=limit,
-            past_group=past_group,
-        )
+        asked = self._listing(bucket, prefix, delimiter, after, limit, past_group=past_group)
         return await self.catalog.read(partial(list_files, asked=asked))
+
+    async def entries(
+        self,
+        bucket: str,
+        *,
+        prefix: str = "",
+        delimiter: str = "",
+        after: str = "",
+        limit: int = 1000,
+        past_group: bool = True,
+    ) -> Page[Entry]:
+        """See Store."""
+        asked = self._listing(bucket, prefix, delimiter, after, limit, past_group=past_group)
+        return await self.catalog.read(partial(list_entries, asked=asked))
 
     async def delete(self, bucket: str, key: str, *, condition: Condition = queries.ALWAYS) -> bool:
         """See Store."""
@@ -296,9 +308,29 @@ class NodeStore:
         """Remove the bytes of blobs that a change of your own freed (see `queries`)."""
         await self._core.collect(blobs)
 
+    async def check(self) -> None:
+        """Whether the bytes can be reached. Raises ConfigError when refused, UnreachableError."""
+        await self._backend.check()
+
+    async def collect_garbage(self) -> None:
+        """Remove the bytes that could not be removed when they were freed."""
+        await self._core.collect_garbage()
+
     async def sweep(self) -> int:
         """Remove what crashes left; safe beside other processes at work; returns the number."""
         return await self._core.sweep()
+
+    def _listing(
+        self, bucket: str, prefix: str, delimiter: str, after: str, limit: int, *, past_group: bool
+    ) -> Listing:
+        return Listing(
+            bucket=self._core.check_bucket(bucket),
+            prefix=encode("prefix", prefix),
+            delimiter=encode("delimiter", delimiter),
+            after=encode("after", after),
+            limit=limit,
+            past_group=past_group,
+        )
 
     def _collecting(
         self, file: FileInfo, opened: AbstractAsyncContextManager[T]

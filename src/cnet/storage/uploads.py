@@ -306,9 +306,9 @@ def _check_announced(expected: Expected, checksums: Mapping[str, str]) -> None:
         found = checksums.get(name)
         if found is None:
             raise SpecError(f"{name}: the upload was not begun with this checksum", field=name)
-        compare(name, announced.partition("-")[0], found.partition("-")[0])
+        compare(f"checksum_{name}", announced.partition("-")[0], found.partition("-")[0])
         if "-" in announced:
-            compare(name, announced, found)
+            compare(f"checksum_{name}", announced, found)
 
 
 def _clean(upload_id: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from xml.etree import ElementTree
+from xml.sax import saxutils
 
 import pytest
 from hypothesis import given
@@ -30,6 +32,21 @@ def test_parser_gives_the_text_back(text: str) -> None:
     key = xml.parse(xml.document("Delete", [("Key", text)]), "Delete").one("Key")
     assert key is not None
     assert key.exact_text == text
+
+
+@given(st.text())
+def test_escapes_what_xml_cannot_hold(text: str) -> None:
+    wanted = saxutils.escape(text, {'"': "&quot;"})
+    for code in (*range(0x09), *range(0x0B, 0x20), 0xFFFE, 0xFFFF):
+        wanted = wanted.replace(chr(code), f"&#x{code:x};")
+    assert xml.escape(text) == wanted
+
+
+def test_markup_stands_as_it_is() -> None:
+    content: list[xml.Element | xml.Markup] = [("A", "<"), xml.Markup("<B>&gt;</B>"), ("C", [])]
+    assert xml.document("R", content, namespace=False).endswith(
+        b"<R><A>&lt;</A><B>&gt;</B><C></C></R>"
+    )
 
 
 def test_namespace_may_be_missing_or_prefixed() -> None:
@@ -84,3 +101,9 @@ def test_any_bytes_are_parsed_or_malformed(body: bytes) -> None:
 
 def test_time_has_milliseconds() -> None:
     assert xml.iso_time(1_780_000_000.1239) == "2026-05-28T20:26:40.123Z"
+
+
+@given(st.one_of(st.floats(0, 2**32), st.integers(0, 2**32).map(lambda ms: ms / 1000)))
+def test_time_is_that_of_the_standard_library(unix_s: float) -> None:
+    moment = datetime.fromtimestamp(unix_s, UTC)
+    assert xml.iso_time(unix_s) == moment.isoformat(timespec="milliseconds")[:-6] + "Z"

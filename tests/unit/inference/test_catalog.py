@@ -20,7 +20,7 @@ def entry(name: str, value: str) -> EntryPoint:
 
 def test_built_in_and_plugged_in() -> None:
     catalog = RuntimeCatalog([entry("echo", "cnet.inference.yolo.kind:YoloKind")])
-    assert catalog.names == ("yolo", "opencv", "echo")
+    assert catalog.names == ("yolo", "opencv", "onnx", "sklearn", "custom", "echo")
     assert isinstance(catalog.kind("echo"), YoloKind)
 
 
@@ -37,7 +37,7 @@ def test_the_same_entry_seen_twice_is_none() -> None:
 
 def test_unknown_and_broken_names() -> None:
     catalog = RuntimeCatalog([entry("broken", "no.such.module:Kind")])
-    with pytest.raises(ConfigError, match="there are: yolo, opencv, broken"):
+    with pytest.raises(ConfigError, match="there are: yolo, opencv, onnx, sklearn, custom, broken"):
         catalog.kind("yola")
     with pytest.raises(ConfigError, match="'broken' cannot be imported"):
         catalog.kind("broken")
@@ -51,8 +51,9 @@ def test_choosing_a_runtime_imports_nothing_heavy() -> None:
     code = (
         "import sys; from cnet.inference.main import main\n"
         "from cnet.inference.catalog import RuntimeCatalog as C\n"
-        "[C.installed().kind(n) for n in ('yolo', 'opencv')]\n"
-        "heavy = {'cv2', 'numpy', 'onnxruntime', 'pydantic', 'fastapi', 'starlette', 'PIL'}\n"
+        "[C.installed().kind(n) for n in C.installed().names]\n"
+        "heavy = {'cv2', 'numpy', 'onnxruntime', 'sklearn', 'pydantic', 'fastapi', 'starlette', "
+        "'PIL'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)

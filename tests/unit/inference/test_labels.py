@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from cnet.inference.yolo.labels import label_of, read_notes
+from cnet.inference.onnx.labels import label_of, read_notes
 
 
 def test_what_ultralytics_writes() -> None:

@@ -157,3 +157,16 @@ async def test_an_error_in_the_work_reaches_the_caller_and_frees_the_lane() -> N
             with pytest.raises(ZeroDivisionError):
                 await works.lanes.run(lambda cpus: cpus // 0, gone=never)
         assert works.lanes._running == 0
+
+
+async def test_close_tells_of_work_that_nobody_waits_for_any_more() -> None:
+    async with lanes(1) as works:
+        async with anyio.create_task_group() as group:
+            group.start_soon(works.run, "abandoned")
+            await works.begun("abandoned")
+            group.cancel_scope.cancel()
+        assert works.lanes.close() is False
+        works.release()
+        with anyio.fail_after(10):
+            while not works.lanes.close():  # noqa: ASYNC110  only the thread itself knows
+                await anyio.sleep(0.001)

@@ -89,10 +89,11 @@ def test_a_service_that_was_never_ready_is_not_tried_again() -> None:
     assert after(bad, ready_once, policy, service=True, now=0.0).event == Event.EXITED_AGAIN
 
 
-def test_a_reboot_uses_up_no_attempt() -> None:
+@pytest.mark.parametrize("reason", ["node_rebooted", "engine_restarted"])
+def test_the_fault_of_others_uses_up_no_attempt(reason: str) -> None:
     policy = RestartPolicy(policy="on_failure", attempts=1)
     status = WorkloadStatus(phase=Phase.RUNNING, started_at=1.0, restarted_at=(99.0,))
-    lost = judge(ended(exit_code=None, lost=True, reason="node_rebooted"), service=True)
+    lost = judge(ended(exit_code=None, lost=True, reason=reason), service=True)
     follow = after(lost, status, policy, service=True, now=100.0)
     assert (follow.event, follow.restarted_at, follow.pause_s) == (
         Event.EXITED_AGAIN,

@@ -80,6 +80,13 @@ _LABELS = st.dictionaries(_KEYS, _VALUES, max_size=3)
 _WORKLOAD_LABELS = st.dictionaries(
     st.tuples(_KEYS, _VALUES).map("=".join), st.integers(0, 3), max_size=4
 )
+_DATA_KEYS = st.sampled_from(["weights", "pictures", "tables"])
+_DATA = st.dictionaries(_DATA_KEYS, st.integers(0, 3), max_size=2)
+_INPUTS = st.dictionaries(
+    _DATA_KEYS.flatmap(lambda key: st.sampled_from([f"data://{key}", f"data://{key}/some/path"])),
+    st.just("here"),
+    max_size=2,
+)
 
 
 @st.composite
@@ -101,6 +108,7 @@ def known_nodes(draw: st.DrawFn, node_id: str = "") -> KnownNode:
         labels=draw(_LABELS),
         workloads=draw(st.integers(0, 5)),
         workload_labels=draw(_WORKLOAD_LABELS),
+        data=draw(_DATA),
         preemptible=draw(
             st.dictionaries(st.integers(-2, 2), amounts, max_size=2).map(
                 lambda held: tuple(sorted(held.items()))
@@ -127,6 +135,7 @@ def specs(draw: st.DrawFn) -> WorkloadSpec:
     return spec(
         draw(amounts | odd_amounts),
         draw(st.sampled_from(["process", "mlmodel"])),
+        config={"inputs": draw(_INPUTS)},
         labels=draw(_LABELS),
         affinity=draw(terms),
         anti_affinity=draw(terms),

@@ -207,3 +207,55 @@ def test_preferred_terms_come_before_the_strategy(strategy: Strategy) -> None:
         node("both", labels={"disk": "ssd"}, node_type="parent", hops=9),
     ]
     assert candidates(wanted, *nodes, strategy=strategy) == "both ssd calm neither"
+
+
+DATA = {"inputs": {"data://weights/a.bin": "a", "data://pictures": "pictures/"}}
+
+
+def test_nodes_that_hold_the_data_come_first_by_how_much_they_hold() -> None:
+    nodes = NodeIndex(
+        [
+            node("near", node_type="local", hops=0),
+            node("some", hops=3, data={"weights": 10}),
+            node("most", hops=2, data={"weights": 10, "pictures": 5}),
+            node("others", data={"tables": 99}),
+        ]
+    )
+    wanted = spec(config=DATA)
+    made = plan(wanted, nodes, strategy="default", now=NOW)
+    assert made.candidates == ("most", "some", "near", "others")
+    assert nodes.best(wanted, Resources(), strategy="default", now=NOW) == "most"
+    assert nodes.best(spec(), Resources(), strategy="default", now=NOW) == "near"
+
+
+def test_data_are_no_reason_to_wait() -> None:
+    full = node("full", available=Resources(), data={"weights": 10})
+    nodes = NodeIndex([full, node("free")])
+    wanted = spec(Resources(cpu=1000), config=DATA)
+    assert plan(wanted, nodes, strategy="default", now=NOW).candidates == ("free",)
+    assert nodes.best(wanted, Resources(cpu=1000), strategy="default", now=NOW) == "free"
+
+
+def test_what_was_asked_for_counts_more_than_data() -> None:
+    nodes = NodeIndex(
+        [
+            node("holder", data={"weights": 10}, workloads=2),
+            node("empty"),
+            node("wanted", labels={"disk": "ssd"}, workloads=1),
+        ]
+    )
+    preferred = [{"node_labels": {"disk": "ssd"}, "required": False}]
+    terms = spec(config=DATA, affinity=preferred)
+    assert plan(terms, nodes, strategy="default", now=NOW).candidates[0] == "wanted"
+    assert plan(spec(config=DATA), nodes, strategy="spread", now=NOW).candidates[0] == "empty"
+    assert plan(spec(config=DATA), nodes, strategy="best_fit", now=NOW).candidates[0] == "holder"
+
+
+def test_data_that_are_gone_draw_nothing() -> None:
+    nodes = NodeIndex([node("near", node_type="local"), node("far", data={"weights": 1})])
+    assert nodes.best(spec(config=DATA), Resources(), strategy="default", now=NOW) == "far"
+    nodes.put(node("far"))
+    assert nodes.best(spec(config=DATA), Resources(), strategy="default", now=NOW) == "near"
+    nodes.put(node("far", data={"pictures": 1}))
+    nodes.remove("far")
+    assert nodes.best(spec(config=DATA), Resources(), strategy="default", now=NOW) == "near"

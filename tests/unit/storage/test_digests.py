@@ -76,7 +76,7 @@ def test_check_names_what_differs() -> None:
         ("size", {"size": 8}),
         ("md5", {"md5": "0" * 32}),
         ("sha256", {"sha256": "0" * 64}),
-        ("crc32", {"checksums": {"crc32": "AAAAAA=="}}),
+        ("checksum_crc32", {"checksums": {"crc32": "AAAAAA=="}}),
     ]:
         given = {"size": None, "md5": None, "sha256": None, "checksums": {}} | announced
         with pytest.raises(DigestError) as wrong:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from cnet._support.clock import rfc3339
 from cnet.api import contents, schemas
-from cnet.api.context import SEARCH_HEADER, SEARCH_VIEW, ApiContext, Context, DataService
+from cnet.api.context import SEARCH_HEADER, SEARCH_NONE, ApiContext, Context, DataService
 from cnet.api.document import answer, errors
 from cnet.api.errors import json_response
 from cnet.api.relay import Relayed, answer_of
@@ -30,6 +30,10 @@ DataKey = Annotated[
 FilePath = Annotated[str, Path(max_length=1024, description="path of a file in the object")]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 Cursor = Annotated[str, Query(max_length=1024, description="`next_cursor` of the page before")]
+Scope = Annotated[
+    Literal["node", "tree"],
+    Query(description="`tree`: of this node and all that it knows; a key may be there twice"),
+]
 BYTES: dict[str, Any] = {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 
 
@@ -38,8 +42,12 @@ BYTES: dict[str, Any] = {"content": {"application/octet-stream": {"schema": {"ty
     summary="List data objects",
     responses={200: answer(schemas.DataList), **errors(422)},
 )
-async def list_data(context: Context, limit: Limit = 100, cursor: Cursor = "") -> Response:
-    """Those of this very node, by key, a page at a time."""
+async def list_data(
+    context: Context, limit: Limit = 100, cursor: Cursor = "", scope: Scope = "node"
+) -> Response:
+    """Those of this very node, or of all nodes it knows, by key, a page at a time."""
+    if scope == "tree":
+        return await _list_tree(context, _text("cursor", cursor), limit)
     found = await context.the_data.objects.page(after=_text("cursor", cursor), limit=limit + 1)
     page = [_shown(context, item) for item in found[:limit]]
     more = len(found) > limit
@@ -67,11 +75,12 @@ async def get_data(
     item = await _seek(context, request, data_key)
     if isinstance(item, Response):
         return item
-    objects = context.the_data.objects
-    files = await objects.files(item, after=_text("cursor", cursor), limit=limit + 1)
+    held, files = await context.the_data.objects.view(
+        item, after=_text("cursor", cursor), limit=limit + 1
+    )
     shown = [describe_file(item, file) for file in files[:limit]]
     more = len(files) > limit
-    body = _shown(context, await objects.contents(item, limit=1)) | {
+    body = _shown(context, held) | {
         "file_list": shown,
         "next_cursor": shown[-1]["path"] if more else None,
     }
@@ -100,11 +109,11 @@ async def get_file(
         return item
     data = context.the_data
     file = await data.objects.file(item, path)
-    answer = contents.answer(data.objects.store, file, request.headers, method=request.method)
+    reply = contents.answer(data.objects.store, file, request.headers, method=request.method)
     if item.access_mode != "exclusive":
-        return answer
+        return reply
     _hold(data, item)
-    return contents.Holding(answer, lambda: data.in_use.discard(item.data_key))
+    return contents.Holding(reply, lambda: data.in_use.discard(item.data_key))
 
 
 @router.put(
@@ -120,7 +129,7 @@ async def put_file(
     data_key: DataKey, path: FilePath, request: Request, context: Context
 ) -> Response:
     """Store or replace a file of an object that is not readonly; durable when it is answered."""
-    item = _locate(context, data_key)
+    item = await _seek(context, request, data_key)
     if isinstance(item, Response):
         return item
     data = context.the_data
@@ -144,9 +153,11 @@ async def put_file(
     summary="Delete a file",
     responses={200: answer(schemas.MessageBody), **errors(403, 404, 409, 422, 503, 507)},
 )
-async def delete_file(data_key: DataKey, path: FilePath, context: Context) -> Response:
+async def delete_file(
+    data_key: DataKey, path: FilePath, request: Request, context: Context
+) -> Response:
     """One file of an object that is not readonly."""
-    item = _locate(context, data_key)
+    item = await _seek(context, request, data_key)
     if isinstance(item, Response):
         return item
     data = context.the_data
@@ -170,7 +181,13 @@ async def delete_file(data_key: DataKey, path: FilePath, context: Context) -> Re
 )
 async def delete_data(data_key: DataKey, request: Request, context: Context) -> Response:
     """The same as stopping its workload: the data go, the workload's record stays."""
-    workload = _workload_of(context, data_key)
+    try:
+        workload = _workload_of(context, data_key)
+    except NotFoundError:
+        elsewhere = await _seek(context, request, data_key)
+        if not isinstance(elsewhere, Response):
+            raise
+        return elsewhere
     owner = workload.status.owner
     if owner is not None and context.exchange.next_hop(owner) is not None:
         there = await answer_of(context.links.app_for(owner), request)
@@ -183,6 +200,17 @@ async def delete_data(data_key: DataKey, request: Request, context: Context) -> 
         message = f"data://{data_key} is deleted when {host} can be reached again"
         return json_response({"message": message}, status=202)
     return json_response({"message": f"data://{data_key} deleted"})
+
+
+async def _list_tree(context: ApiContext, after: str, limit: int) -> Response:
+    listing = await context.the_data.remote.page(after=after, limit=limit)
+    body = {
+        "data": listing.data,
+        "count": len(listing.data),
+        "next_cursor": listing.data[-1]["data_key"] if listing.more and listing.data else None,
+        "unreachable": listing.silent,
+    }
+    return json_response(body)
 
 
 # --- where it is -------------------------------------------------------------------------------
@@ -201,11 +229,11 @@ def _locate(context: ApiContext, data_key: str) -> DataObject | Response:
 
 
 async def _seek(context: ApiContext, request: Request, data_key: str) -> DataObject | Response:
-    """The same; for another agent that asks for it, on all nodes known here."""
+    """The same, wherever it is among the nodes known here. Raises UnreachableError, too."""
     try:
         return _locate(context, data_key)
     except NotFoundError:
-        if request.headers.get(SEARCH_HEADER) != SEARCH_VIEW:
+        if request.headers.get(SEARCH_HEADER) == SEARCH_NONE:
             raise
     found = await context.the_data.remote.find(data_key)
     if found.node_id is None:
@@ -216,6 +244,10 @@ async def _seek(context: ApiContext, request: Request, data_key: str) -> DataObj
                 code="node_unreachable",
             )
         raise _unknown(context, data_key)
+    if not found.passes_on:
+        # Two agents that each take the other for the holder would send it to and fro.
+        no_further = (SEARCH_HEADER.encode(), SEARCH_NONE.encode())
+        request.scope["headers"] = [*request.scope["headers"], no_further]
     return Relayed(context.links.app_for(found.node_id))
 
 

@@ -97,7 +97,7 @@ def _shown(request: Request, context: ApiContext, workload: Workload) -> dict[st
 
 def _settled(status: WorkloadStatus) -> bool:
     """Nothing more is to be expected soon: it runs, has ended, or waits for what may take long."""
-    if status.reason == "node_unreachable":
+    if status.reason in {"node_unreachable", "engine_unreachable"}:
         return True
     return status.phase not in {Phase.STARTING, Phase.STOPPING} and not (
         status.phase == Phase.PENDING and status.reason in ON_THE_WAY
@@ -109,7 +109,9 @@ def _ended(status: WorkloadStatus) -> bool:
 
 
 def _is_cut_off(status: WorkloadStatus) -> bool:
-    """Its node will be told when it can be reached again; nobody waits for that."""
+    """Its node, or engine, will be told when it can be reached again; nobody waits for that."""
+    if status.reason == "engine_unreachable":
+        return True
     return status.host is not None and status.reason == "node_unreachable"
 
 
@@ -283,7 +285,9 @@ async def _until_forgotten(workload: Workload) -> None:
 
 
 def _later(workload: Workload, what: str) -> str:
-    return f"{what} when {workload.status.host} can be reached again"
+    status = workload.status
+    who = "its engine" if status.reason == "engine_unreachable" else status.host
+    return f"{what} when {who} can be reached again"
 
 
 @router.get(

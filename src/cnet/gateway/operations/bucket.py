@@ -12,6 +12,18 @@ from cnet.storage.names import check_bucket
 
 _RESERVED = frozenset({"health"})
 _SMALL_BODY = 64 * 1024
+_CANNED = frozenset(
+    (
+        b"private",
+        b"public-read",
+        b"public-read-write",
+        b"authenticated-read",
+        b"aws-exec-read",
+        b"bucket-owner-read",
+        b"bucket-owner-full-control",
+        b"log-delivery-write",
+    )
+)
 
 # Of a setting nobody can make here: what a bucket without it answers.
 ABSENT = {
@@ -160,6 +172,8 @@ def acl_reply() -> Reply:
 def refuse_acl(call: Call) -> None:
     """Raises S3Error for access lists that would mean anything."""
     word = call.request.headers.get(b"x-amz-acl")
+    if word is not None and word not in _CANNED:
+        raise S3Error("InvalidArgument", "x-amz-acl: there is no such canned access list.")
     grants = any(name.startswith(b"x-amz-grant-") for name in call.request.headers)
     if grants or word not in (None, b"private", b"bucket-owner-full-control"):
         raise S3Error("AccessControlListNotSupported", "The bucket does not allow ACLs")

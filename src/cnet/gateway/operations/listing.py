@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from cnet.gateway.errors import S3Error
 from cnet.gateway.replies import Reply, xml_reply
 from cnet.gateway.service import OWNER, Call
-from cnet.gateway.xml import Element, iso_time
-from cnet.storage.base import FileInfo, Page
+from cnet.gateway.xml import Element, Markup, escape, iso_time
+from cnet.storage.base import Entry, Page
 
 MAX_KEYS = 1000
+
+_QUOTED = re.compile(r"[^A-Za-z0-9/\-_.~]+")
+_OWNER = "<Owner>" + "".join([f"<{name}>{value}</{name}>" for name, value in OWNER]) + "</Owner>"
+_CLASS = "<StorageClass>STANDARD</StorageClass>"
+_ONLY_VERSION = "<VersionId>null</VersionId><IsLatest>true</IsLatest>"
 
 
 async def list_objects_v2(call: Call) -> Reply:
@@ -23,8 +29,8 @@ async def list_objects_v2(call: Call) -> Reply:
     after = start_after if token is None else _from_token(token)
     page = await _page(call, after, limit, past_group=token is not None)
     spell = encoder(call)
-    owner = call.parameter("fetch-owner") == "true"
-    content: list[Element] = [
+    end = _OWNER + _CLASS if call.parameter("fetch-owner") == "true" else _CLASS
+    content: list[Element | Markup] = [
         *_head(call, spell, limit),
         ("KeyCount", len(page.files) + len(page.prefixes)),
         ("IsTruncated", _truncated(page)),
@@ -35,8 +41,9 @@ async def list_objects_v2(call: Call) -> Reply:
         content.append(("NextContinuationToken", _to_token(page.next_after)))
     if start_after:
         content.append(("StartAfter", spell(start_after)))
-    content += [("Contents", _entry(file, spell, owner=owner)) for file in page.files]
-    return xml_reply("ListBucketResult", content + _prefixes(page, spell))
+    content.append(_entries("Contents", page.files, spell, end))
+    content += _prefixes(page, spell)
+    return xml_reply("ListBucketResult", content)
 
 
 async def list_objects_v1(call: Call) -> Reply:
@@ -45,15 +52,16 @@ async def list_objects_v1(call: Call) -> Reply:
     limit = call.number("max-keys", default=MAX_KEYS)
     page = await _page(call, marker, limit)
     spell = encoder(call)
-    content: list[Element] = [
+    content: list[Element | Markup] = [
         *_head(call, spell, limit),
         ("Marker", spell(marker)),
         ("IsTruncated", _truncated(page)),
     ]
     if page.next_after is not None and call.parameter("delimiter"):
         content.append(("NextMarker", spell(page.next_after)))
-    content += [("Contents", _entry(file, spell, owner=True)) for file in page.files]
-    return xml_reply("ListBucketResult", content + _prefixes(page, spell))
+    content.append(_entries("Contents", page.files, spell, _OWNER + _CLASS))
+    content += _prefixes(page, spell)
+    return xml_reply("ListBucketResult", content)
 
 
 async def list_versions(call: Call) -> Reply:
@@ -68,7 +76,7 @@ async def list_versions(call: Call) -> Reply:
     limit = call.number("max-keys", default=MAX_KEYS)
     page = await _page(call, marker, limit)
     spell = encoder(call)
-    content: list[Element] = [
+    content: list[Element | Markup] = [
         *_head(call, spell, limit),
         ("KeyMarker", spell(marker)),
         ("VersionIdMarker", version or ""),
@@ -76,10 +84,9 @@ async def list_versions(call: Call) -> Reply:
     ]
     if page.next_after is not None:
         content += [("NextKeyMarker", spell(page.next_after)), ("NextVersionIdMarker", "null")]
-    for file in page.files:
-        entry: list[Element] = [("VersionId", "null"), ("IsLatest", "true")]
-        content.append(("Version", _entry(file, spell, owner=True) + entry))
-    return xml_reply("ListVersionsResult", content + _prefixes(page, spell))
+    content.append(_entries("Version", page.files, spell, _OWNER + _CLASS + _ONLY_VERSION))
+    content += _prefixes(page, spell)
+    return xml_reply("ListVersionsResult", content)
 
 
 def encoder(call: Call) -> Callable[[str], str]:
@@ -89,14 +96,18 @@ def encoder(call: Call) -> Callable[[str], str]:
         return str
     if kind != "url":
         raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
-    return lambda text: quote(text, safe="/-_.~")
+    return _quoted
 
 
-async def _page(call: Call, after: str, limit: int, *, past_group: bool = True) -> Page:
+def _quoted(text: str) -> str:
+    return _QUOTED.sub(lambda found: quote(found.group(), safe=""), text)
+
+
+async def _page(call: Call, after: str, limit: int, *, past_group: bool = True) -> Page[Entry]:
     if limit == 0:
         await call.store.list(call.bucket, limit=1)  # for the error of a bucket that is not there
         return Page((), (), None)
-    return await call.store.list(
+    return await call.store.entries(
         call.bucket,
         prefix=call.parameter("prefix") or "",
         delimiter=call.parameter("delimiter") or "",
@@ -119,27 +130,31 @@ def _head(call: Call, spell: Callable[[str], str], limit: int) -> list[Element]:
     return content
 
 
-def _entry(file: FileInfo, spell: Callable[[str], str], *, owner: bool) -> list[Element]:
-    entry: list[Element] = [
-        ("Key", spell(file.key)),
-        ("LastModified", iso_time(file.modified_at)),
-        ("ETag", f'"{file.etag}"'),
-        ("Size", file.size),
-    ]
-    if file.checksums:
-        entry += [("ChecksumAlgorithm", name.upper()) for name in file.checksums]
-        entry.append(("ChecksumType", file.checksum_type or "FULL_OBJECT"))
-    if owner:
-        entry.append(("Owner", OWNER))
-    entry.append(("StorageClass", "STANDARD"))
-    return entry
+def _entries(name: str, entries: Sequence[Entry], spell: Callable[[str], str], end: str) -> Markup:
+    """An element for each of them; a text at once, for there may be a thousand of them."""
+    return Markup(
+        "".join(
+            [
+                f"<{name}><Key>{escape(spell(key))}</Key>"
+                f"<LastModified>{iso_time(modified_at)}</LastModified>"
+                f"<ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size>"
+                f"{_checksums(checksums, kind) if checksums else ''}{end}</{name}>"
+                for key, size, etag, modified_at, checksums, kind in entries
+            ]
+        )
+    )
 
 
-def _prefixes(page: Page, spell: Callable[[str], str]) -> list[Element]:
+def _checksums(checksums: Mapping[str, str], kind: str | None) -> str:
+    found = [f"<ChecksumAlgorithm>{name.upper()}</ChecksumAlgorithm>" for name in checksums]
+    return f"{''.join(found)}<ChecksumType>{kind or 'FULL_OBJECT'}</ChecksumType>"
+
+
+def _prefixes(page: Page[Entry], spell: Callable[[str], str]) -> list[Element]:
     return [("CommonPrefixes", [("Prefix", spell(prefix))]) for prefix in page.prefixes]
 
 
-def _truncated(page: Page) -> str:
+def _truncated(page: Page[Entry]) -> str:
     return "true" if page.next_after is not None else "false"
 
 

@@ -44,6 +44,7 @@ async def create_upload(call: Call) -> Reply:
 
 async def put_part(call: Call) -> Reply:
     """UploadPart."""
+    call.refuse((b"x-amz-server-side-encryption-customer-algorithm",))
     number = _part_number(call)
     call.payload.require_length()
     upload = await call.store.upload(call.bucket, call.key, upload_id_of(call))

@@ -117,6 +117,8 @@ async def stat(call: Call) -> FileInfo:
 
 def check_version(version: str | None) -> None:
     """The only version of an object is called `null`."""
+    if version == "":
+        raise S3Error("InvalidArgument", "Version id cannot be the empty string")
     if version not in (None, "null"):
         raise S3Error("NoSuchVersion", extra={"VersionId": version or ""})
 

@@ -17,7 +17,7 @@ from cnet.gateway.replies import (
     checksum_headers,
     xml_reply,
 )
-from cnet.gateway.service import Call
+from cnet.gateway.service import Call, check_owner
 from cnet.gateway.xml import Element, Node, iso_time
 from cnet.storage.base import Attributes, Condition, Expected, FileInfo
 
@@ -34,6 +34,8 @@ _NOT_HERE = (
     b"x-amz-website-redirect-location",
     b"x-amz-write-offset-bytes",
 )
+_CONDITIONS_OF_DIRECTORIES = (b"x-amz-if-match-last-modified-time", b"x-amz-if-match-size")
+"""S3 knows them for directory buckets only; to ignore one would delete what should stay."""
 _DELETE_BODY = 4 << 20
 _MAX_DELETES = 1000
 
@@ -104,6 +106,7 @@ async def delete_object(call: Call) -> Reply:
     """DeleteObject; there being none is no error, unless a condition asks for one."""
     check_version(call.parameter("versionId"))
     await call.payload.expect_none()
+    call.refuse(_CONDITIONS_OF_DIRECTORIES)
     condition = conditions.of_delete(call.request.header)
     await must_exist_for(call, condition)
     await call.store.delete(call.bucket, call.key, condition=condition)
@@ -112,6 +115,11 @@ async def delete_object(call: Call) -> Reply:
 
 async def delete_objects(call: Call) -> Reply:
     """DeleteObjects: up to 1,000 keys, each with an outcome of its own."""
+    if call.payload.expected.md5 is None and not call.payload.checksums:
+        raise S3Error(
+            "InvalidRequest",
+            "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
+        )
     body = await call.payload.read(_DELETE_BODY)
     if not body:
         raise S3Error("MissingRequestBodyError")
@@ -126,6 +134,8 @@ async def delete_objects(call: Call) -> Reply:
         key = entry.one("Key")
         if key is None or not key.exact_text:
             raise S3Error("MalformedXML", "An <Object> has no <Key>.")
+        if entry.all("LastModifiedTime") or entry.all("Size"):
+            raise S3Error("NotImplemented", "An object is deleted on the condition of its ETag.")
         version, etag = _word(entry, "VersionId"), _word(entry, "ETag")
         if version in (None, "null") and etag is None:
             plain.append(key.exact_text)
@@ -169,6 +179,8 @@ async def _delete_one(
 
 async def copy_source(call: Call) -> FileInfo:
     """The file `x-amz-copy-source` names, if its conditions hold."""
+    call.refuse((b"x-amz-copy-source-server-side-encryption-customer-algorithm",))
+    check_owner(call.request, b"x-amz-source-expected-bucket-owner")
     text = call.request.header(b"x-amz-copy-source") or ""
     path, _, query = text.partition("?")
     try:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
 import pybase64
 
 from cnet.errors import MalformedError, MediaTypeError, SpecError
+from cnet.inference.bodies import content_type, is_json, json_object
 from cnet.inference.fields import Parameter, check
 from cnet.inference.images.multipart import Part, read_parts
 from cnet.inference.runtime import PredictRequest
@@ -41,10 +40,10 @@ def parse(request: PredictRequest, parameters: Sequence[Parameter]) -> ImageRequ
     Raises MediaTypeError (another form), MalformedError (not what its type says, or no picture)
     and SpecError (a field that is unknown, missing or out of range).
     """
-    header = _content_type(request.content_type)
+    header = content_type(request.content_type)
     media_type = header.get_content_type()
-    if media_type == "application/json" or media_type.endswith("+json"):
-        fields = _json_fields(request.body, header.get_param("charset"))
+    if is_json(media_type):
+        fields = json_object(request.body, header.get_param("charset"), holding="image")
         image = _decode_base64(fields.pop("image", None))
     elif media_type == "multipart/form-data":
         image, fields = _form_fields(read_parts(request.body, header.get_param("boundary")))
@@ -60,33 +59,6 @@ def parse(request: PredictRequest, parameters: Sequence[Parameter]) -> ImageRequ
             field=name,
         )
     return ImageRequest(image, check(fields, parameters))
-
-
-def _content_type(value: str) -> Message:
-    message = Message()
-    # Message falls back to text/plain, which is refused like any other type.
-    message["content-type"] = value.replace("\r", " ").replace("\n", " ")
-    return message
-
-
-def _json_fields(body: bytes, charset: object) -> dict[str, object]:
-    try:
-        content = orjson.loads(_utf8(body, charset))
-    except orjson.JSONDecodeError as error:
-        raise MalformedError(f"the body is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise MalformedError("the body must be a JSON object with a field image")
-    return content
-
-
-def _utf8(body: bytes, charset: object) -> bytes | str:
-    """JSON is UTF-8 (RFC 8259); another charset is honoured where it is really named."""
-    if not isinstance(charset, str) or charset.lower() in ("utf-8", "utf8", "us-ascii", "ascii"):
-        return body
-    try:
-        return body.decode(charset)
-    except (LookupError, ValueError):
-        raise MediaTypeError(f"the body cannot be read as charset {charset!r}") from None
 
 
 def _decode_base64(value: object) -> bytes:

@@ -16,12 +16,12 @@ import numpy as np
 
 from cnet.errors import CnetError, ConfigError
 from cnet.inference.images.pictures import Picture, Size
+from cnet.inference.onnx.labels import ModelNotes, read_notes
+from cnet.inference.onnx.sessions import Array, ModelSessions, Slot
 from cnet.inference.yolo import layouts
 from cnet.inference.yolo.candidates import Candidates
-from cnet.inference.yolo.labels import ModelNotes, read_notes
 from cnet.inference.yolo.layouts import Layout
 from cnet.inference.yolo.letterbox import GREY, Letterbox
-from cnet.inference.yolo.sessions import Array, ModelSessions, Slot
 
 _LOGGER = logging.getLogger(__name__)
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -71,7 +71,7 @@ class YoloNetwork:
 
     def run(self, blob: Array, *, threads: int) -> Array:
         """The output that holds the detections, as the network gives it."""
-        return self.sessions.run(blob, threads=threads)[self._output]
+        return self._answers(blob, threads=threads)[self._output]
 
     def read(self, output: Array, confidence: float) -> Candidates:
         """Candidates of at least `confidence` in pixels of the input."""
@@ -87,6 +87,10 @@ class YoloNetwork:
             "takes_any_size": self.takes_any_size,
             "labels": [self.names[index] for index in sorted(self.names)],
         }
+
+    def _answers(self, blob: Array, *, threads: int) -> list[Array]:
+        answers = self.sessions.run({self.sessions.inputs[0].name: blob}, threads=threads)
+        return [np.asarray(answer) for answer in answers]
 
     def _find_layout(self, asked: Layout | None) -> None:
         answers = self._try_blank(self.size)
@@ -109,7 +113,7 @@ class YoloNetwork:
     def _try_blank(self, size: Size) -> list[Array]:
         blank = np.full((1, 3, size.height, size.width), GREY / 255, self._type)
         started = perf_counter()
-        answers = self.sessions.run(blank, threads=self.sessions.threads)
+        answers = self._answers(blank, threads=self.sessions.threads)
         _LOGGER.info(
             "a blank picture of %d x %d took %.0f ms",
             size.width, size.height, (perf_counter() - started) * 1000,

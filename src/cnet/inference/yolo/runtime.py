@@ -18,9 +18,11 @@ from cnet.inference.fields import Number, Parameter
 from cnet.inference.images import forms, pictures
 from cnet.inference.images.boxes import to_pixels
 from cnet.inference.images.pictures import Picture, PixelArray, Size
-from cnet.inference.runtime import PredictRequest
+from cnet.inference.onnx.labels import from_list, label_of
+from cnet.inference.onnx.tensors import OnnxTensors
+from cnet.inference.runtime import PredictRequest, Signature
+from cnet.inference.tensors.datatypes import Array
 from cnet.inference.yolo.candidates import MOST_DETECTIONS, Candidates, best_first, suppress
-from cnet.inference.yolo.labels import from_list, label_of
 from cnet.inference.yolo.layouts import Layout
 from cnet.inference.yolo.letterbox import Letterbox
 from cnet.inference.yolo.network import YoloNetwork
@@ -55,6 +57,7 @@ class YoloRuntime:
 
     def __init__(self, network: YoloNetwork, *, defaults: Thresholds, max_pixels: int) -> None:
         self._network = network
+        self._tensors = OnnxTensors(network.sessions)
         self._defaults = defaults
         self._max_pixels = max_pixels
         self.parameters: tuple[Parameter, ...] = (
@@ -110,6 +113,17 @@ class YoloRuntime:
             "max_detections": MOST_DETECTIONS,
             "max_pixels": self._max_pixels,
         }
+
+    @property
+    def signature(self) -> Signature:
+        """The bare network, for clients that prepare pictures and read its output themselves."""
+        return self._tensors.signature
+
+    def infer(
+        self, inputs: Mapping[str, Array], *, outputs: Sequence[str], threads: int
+    ) -> Mapping[str, Array]:
+        """See `ServesTensors.infer`."""
+        return self._tensors.infer(inputs, outputs=outputs, threads=threads)
 
     def predict(self, request: PredictRequest, *, threads: int) -> Mapping[str, Any]:
         """Detections of the picture in `request`, best first; see `ModelRuntime.predict`."""

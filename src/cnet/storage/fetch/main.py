@@ -38,7 +38,7 @@ def _say(line: object) -> None:
 
 async def _carry_out(job: Job) -> None:
     database = None if job.database is None else Path(job.database)
-    async with open_store(Path(job.root), database=database) as store:
+    async with open_store(Path(job.root), database=database, create=False) as store:
         objects = DataObjects(store)
         stage = job.item.run
         await objects.unstage(stage)  # of a try that was cut off

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cnet.errors import ConfigError, ExecutionError
@@ -63,19 +63,27 @@ class ModelSessions:
         except Exception as error:  # names that are not UTF-8, types ONNX Runtime has no word for
             raise ConfigError(f"model file {path} cannot be read: {_words(error)}") from error
 
-    def run(self, feed: Array, *, threads: int) -> list[Array]:
-        """All outputs for the one input `feed`, on at most `threads` threads.
+    def run(
+        self,
+        feeds: Mapping[str, Array],
+        *,
+        threads: int,
+        outputs: Sequence[str] | None = None,
+    ) -> list[Any]:
+        """The `outputs` asked for (default: all) in order, on at most `threads` threads.
 
-        Raises ExecutionError (`model_failed`) when the model cannot take an input of that shape.
+        Raises ExecutionError (`model_failed`) when the model cannot take these inputs.
         """
         session = self._wide if threads >= self.threads else self._narrow_session()
         try:
-            answers: list[Array] = session.run(None, {self.inputs[0].name: feed})
+            answers: list[Any] = session.run(outputs, dict(feeds))
         except Exception as error:
+            shapes = ", ".join(f"{name} {list(feed.shape)}" for name, feed in feeds.items())
             raise ExecutionError(
-                f"the model fails on an input of {feed.shape}: {_words(error)}", code="model_failed"
+                f"the model fails on inputs of these shapes: {shapes}: {_words(error)}",
+                code="model_failed",
             ) from error
-        return [np.asarray(answer) for answer in answers]
+        return answers
 
     def _narrow_session(self) -> ort.InferenceSession:
         with self._opening:

@@ -51,3 +51,16 @@ def faults(root: Path) -> list[str]:
     if used != total:
         found.append(f"{used} bytes are counted, {total} are there")
     return found
+
+
+def hidden_files(root: Path) -> list[str]:
+    """Files of the store that stand in no bucket users see: staged, or not yet deleted."""
+    connection = sqlite3.connect(root / "catalog.db")
+    try:
+        rows = connection.execute(
+            "SELECT buckets.name, files.key FROM files JOIN buckets ON buckets.id = files.bucket "
+            "WHERE buckets.name LIKE '.%'"
+        ).fetchall()
+    finally:
+        connection.close()
+    return [f"{bucket}/{key.decode()}" for bucket, key in rows]

@@ -1,0 +1,47 @@
+"""Containers of this node: what their executor is told, and when it may clear up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from cnet.config import Settings
+from cnet.executors.container.executor import ContainerSettings
+from cnet.manager import Journal, Manager
+
+FOLDER = "containers"
+"""In the data directory."""
+
+
+class KnownWorkloads:
+    """Ids of all workloads: as the journal has them, until a manager has taken them up."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._at_start = frozenset(journal.workload_ids())
+        self._manager: Manager | None = None
+
+    def follow(self, manager: Manager) -> None:
+        """From now on it knows them."""
+        self._manager = manager
+
+    def __call__(self) -> Collection[str]:
+        if self._manager is None:
+            return self._at_start
+        return {workload.id for workload in self._manager.workloads()}
+
+
+def container_settings(
+    settings: Settings, data_dir: Path, *, instance: str, known: KnownWorkloads
+) -> ContainerSettings | None:
+    """None where no containers are to be run."""
+    docker = settings.docker
+    if not docker.enabled:
+        return None
+    return ContainerSettings(
+        root=data_dir / FOLDER,
+        instance=instance,
+        host=docker.host,
+        volume_roots=tuple(map(Path, docker.volume_roots)),
+        registry_auth_file=docker.registry_auth_file and docker.registry_auth_file.expanduser(),
+        known=known,
+    )

@@ -1,0 +1,1 @@
+"""`container`: an image run by a container engine through the Docker Engine API."""

@@ -1,0 +1,237 @@
+"""What a user may say about a container."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from ipaddress import ip_address
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from cnet.executors.process import as_text, require_text
+
+_Text = Annotated[str, Field(max_length=131_072)]
+_IMAGE = re.compile(
+    r"(?P<domain>(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?/)?"
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+    r"(?::[\w][\w.-]{0,127})?(?:@[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,})?"
+)
+_PORT = re.compile(
+    r"(?:(?:(?P<ip>\[[0-9a-fA-F:]+\]|[\d.]+):)?(?P<host>\d+):)?(?P<inside>\d+)(?:/(?P<how>tcp|udp))?"
+)
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+OWN_LABELS = "cnet."
+"""Labels that begin so are CNET's: by them it knows its containers."""
+
+
+class PublishedPort(BaseModel):
+    """A port of the container that is reached at a port of the node."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    container_port: int = Field(ge=1, le=65_535)
+    host_port: int = Field(0, ge=0, le=65_535, description="0 or absent: a free one")
+    protocol: Literal["tcp", "udp"] = "tcp"
+    host_ip: str = Field("127.0.0.1", description="the address of the node to listen on")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"container_port": value}
+        if not isinstance(value, str):
+            return value
+        found = _PORT.fullmatch(value)
+        if found is None:
+            raise ValueError(f"{value!r} is not [[address:]host_port:]container_port[/tcp|/udp]")
+        given = {
+            "container_port": found["inside"],
+            "host_port": found["host"],
+            "protocol": found["how"],
+            "host_ip": found["ip"] and found["ip"].strip("[]"),
+        }
+        return {name: part for name, part in given.items() if part is not None}
+
+    @field_validator("host_ip")
+    @classmethod
+    def _an_address(cls, text: str) -> str:
+        try:
+            return str(ip_address(text))
+        except ValueError:
+            raise ValueError(f"{text!r} is no IP address") from None
+
+
+class Volume(BaseModel):
+    """A folder of the node, or a named volume of the engine, inside the container."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host_path: str | None = Field(None, max_length=4096)
+    name: str | None = Field(None, max_length=128)
+    container_path: str = Field(min_length=1, max_length=4096)
+    read_only: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        source, *rest = value.split(":")
+        if not source or len(rest) not in {1, 2} or rest[1:] not in ([], ["ro"], ["rw"]):
+            raise ValueError(f"{value!r} is not source:container_path[:ro|:rw]")
+        kind = "host_path" if "/" in source else "name"
+        return {kind: source, "container_path": rest[0], "read_only": rest[1:] == ["ro"]}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.host_path is None) == (self.name is None):
+            raise ValueError("give either host_path or name")
+        if self.host_path is not None and not self.host_path.startswith("/"):
+            raise ValueError(f"host_path {self.host_path!r} must be absolute")
+        if self.name is not None and _NAME.fullmatch(self.name) is None:
+            raise ValueError(f"name {self.name!r} must be letters, digits, '_', '.' and '-'")
+        return self
+
+    @field_validator("container_path")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        require_text(path)
+        if not path.startswith("/") or ".." in PurePosixPath(path).parts or ":" in path:
+            raise ValueError('must be absolute, without ".." and ":"')
+        return path
+
+    @field_validator("host_path")
+    @classmethod
+    def _no_nul(cls, path: str | None) -> str | None:
+        if path is not None:
+            require_text(path)
+        return path
+
+
+class ContainerConfig(BaseModel):
+    """`config` of a container."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: str = Field(min_length=1, max_length=512, description="name[:tag|@digest]")
+    command: list[_Text] | None = Field(
+        None, max_length=10_000, description="a list, or text split as a shell does; image's own"
+    )
+    args: list[_Text] = Field(
+        default_factory=list, max_length=10_000, description="appended to the command"
+    )
+    entrypoint: list[_Text] | None = Field(
+        None, max_length=1_000, description="a list or text; default: the image's own"
+    )
+    env: dict[str, _Text] = Field(default_factory=dict, max_length=10_000)
+    secret_env: dict[str, _Text] = Field(
+        default_factory=dict, max_length=10_000, description="like env, never shown in replies"
+    )
+    working_dir: str | None = Field(
+        None, max_length=4096, description="in the container; default: the image's own"
+    )
+    user: str | None = Field(
+        None, min_length=1, max_length=128, description="in the container: name or uid[:gid]"
+    )
+    ports: list[PublishedPort] = Field(
+        default_factory=list,
+        max_length=256,
+        description="each `[[address:]host_port:]container_port[/udp]` or an object",
+    )
+    volumes: list[Volume] = Field(
+        default_factory=list,
+        max_length=256,
+        description="each `path_or_name:container_path[:ro]` or an object",
+    )
+    network: str | None = Field(
+        None, max_length=128, description="none, host, or a network of the engine; its default"
+    )
+    labels: dict[str, _Text] = Field(default_factory=dict, max_length=256)
+    init: bool = Field(False, description="a small init as process 1, which passes signals on")
+    pull: Literal["missing", "always", "never"] = "missing"
+
+    @field_validator("image")
+    @classmethod
+    def _an_image(cls, image: str) -> str:
+        if _IMAGE.fullmatch(image) is None:
+            raise ValueError(f"{image!r} is no name of an image: [registry/]name[:tag][@digest]")
+        return image
+
+    @field_validator("command", "args", "entrypoint", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return shlex.split(value)  # its ValueError tells of the quote that is not closed
+        return [as_text(word) for word in value] if isinstance(value, list) else value
+
+    @field_validator("env", "secret_env", "labels", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: as_text(text) for key, text in value.items()}
+
+    @field_validator("command", "args", "entrypoint")
+    @classmethod
+    def _sound_words(cls, words: list[str] | None) -> list[str] | None:
+        for word in words or ():
+            require_text(word)
+        return words
+
+    @field_validator("env", "secret_env")
+    @classmethod
+    def _sound_env(cls, env: dict[str, str]) -> dict[str, str]:
+        for name, value in env.items():
+            require_text(value)
+            require_text(name)
+            if not name or "=" in name:
+                raise ValueError('names must not be empty nor contain "="')
+        return env
+
+    @field_validator("labels")
+    @classmethod
+    def _others_labels(cls, labels: dict[str, str]) -> dict[str, str]:
+        for name, value in labels.items():
+            require_text(name)
+            require_text(value)
+            if not name or name.startswith(OWN_LABELS):
+                raise ValueError(f'names must not be empty nor begin with "{OWN_LABELS}"')
+        return labels
+
+    @field_validator("working_dir")
+    @classmethod
+    def _absolute(cls, path: str | None) -> str | None:
+        if path is not None:
+            require_text(path)
+            if not path.startswith("/"):
+                raise ValueError("must be an absolute path in the container")
+        return path
+
+    @field_validator("user")
+    @classmethod
+    def _plain_user(cls, user: str | None) -> str | None:
+        if user is not None and re.fullmatch(r"[\w.-]+(:[\w.-]+)?", user) is None:
+            raise ValueError("must be a name or a number, and perhaps a group after a colon")
+        return user
+
+    @field_validator("network")
+    @classmethod
+    def _a_network(cls, network: str | None) -> str | None:
+        if network is not None and _NAME.fullmatch(network) is None:
+            raise ValueError(f"{network!r} is no name of a network")
+        return network
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        published = [(each.host_ip, each.host_port, each.protocol) for each in self.ports]
+        fixed = [each for each in published if each[1]]
+        if len(set(fixed)) < len(fixed):
+            raise ValueError("ports: one host_port is given twice")
+        if self.ports and self.network in {"host", "none"}:
+            raise ValueError(f"ports: cannot be published with network {self.network!r}")
+        inside = [PurePosixPath(each.container_path) for each in self.volumes]
+        if len(set(inside)) < len(inside):
+            raise ValueError("volumes: one container_path is given twice")
+        return self

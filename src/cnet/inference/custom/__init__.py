@@ -1,0 +1,1 @@
+"""A Python file of the user's own: the built-in runtime `custom`."""

@@ -1,0 +1,46 @@
+"""The tensors that a file declares: `inputs = {"rows": ("FP32", [-1, 4])}`, `outputs` likewise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnet.errors import ConfigError
+from cnet.inference.runtime import Signature, TensorSpec
+from cnet.inference.tensors.datatypes import DTYPES
+
+
+def signature(about: Any) -> Signature | None:
+    """What a file declares; None where it declares nothing. ConfigError where it is no use."""
+    declared = [getattr(about, name, None) for name in ("inputs", "outputs")]
+    if declared == [None, None]:
+        return None
+    inputs, outputs = (
+        _specs(name, value) for name, value in zip(("inputs", "outputs"), declared, strict=True)
+    )
+    return Signature("python", inputs, outputs, tuple(spec.name for spec in outputs))
+
+
+def _specs(role: str, value: Any) -> tuple[TensorSpec, ...]:
+    if not isinstance(value, dict) or not value:
+        raise ConfigError(
+            f'{role} must be declared like {role} = {{"name": ("FP32", [-1, 4])}}; '
+            "declare both inputs and outputs, or none"
+        )
+    return tuple(_spec(role, name, told) for name, told in value.items())
+
+
+def _spec(role: str, name: Any, told: Any) -> TensorSpec:
+    try:
+        datatype, shape = told
+        sizes = tuple(shape)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{role}[{name!r}] must be (datatype, shape), not {told!r}") from None
+    if not isinstance(name, str):
+        raise ConfigError(f"{role}: names are text, not {name!r}")
+    if not isinstance(datatype, str) or datatype not in DTYPES:
+        raise ConfigError(
+            f"{role}[{name!r}]: the datatype is one of {', '.join(DTYPES)}, not {datatype!r}"
+        )
+    if not all(type(size) is int and size >= -1 for size in sizes):
+        raise ConfigError(f"{role}[{name!r}]: a shape is whole numbers, -1 for any: {shape!r}")
+    return TensorSpec(name, datatype, sizes)

@@ -1,0 +1,1 @@
+"""The runtime `onnx`, and all that CNET says to ONNX Runtime."""
