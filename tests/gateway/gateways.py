@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
@@ -35,6 +36,11 @@ LIMITED, LIMITED_SECRET = "AKTESTLIMITED", "secret-of-the-limited"
 TOKEN = "a-bearer-token"
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 EMPTY = hashlib.sha256().hexdigest()
+
+
+def md5(body: bytes) -> str:
+    """As a Content-MD5 header has it."""
+    return base64.b64encode(hashlib.md5(body).digest()).decode()
 
 
 @dataclass

@@ -12,17 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.gateways import Answer, Gateway
+from tests.gateway.gateways import Answer, Gateway, md5
 
 PAST, FUTURE = "Sat, 01 Jan 2000 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT"
 SSE_C = {"x-amz-server-side-encryption-customer-algorithm": "AES256"}
 EMPTY = {"content-length": "0"}
 AT = "/shelf/part?uploadId=UPLOAD"
 Case = tuple[str, Mapping[str, str], bytes, int, str | None]
-
-
-def md5(body: bytes) -> str:
-    return base64.b64encode(hashlib.md5(body).digest()).decode()
 
 
 @pytest.fixture(scope="module")

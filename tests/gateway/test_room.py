@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from cnet.storage import open_store, queries
-from tests.gateway.gateways import Gateway, keys_file, running
+from tests.gateway.gateways import Gateway, keys_file, md5, running
 
 MIB = 1 << 20
 
@@ -68,6 +68,7 @@ def test_what_the_agent_protects_is_not_changed_here(roomy: Gateway) -> None:
     assert roomy.ask("PUT", "/cnet/kept/copy", copied).code == "AccessDenied"
     assert roomy.ask("POST", "/cnet/kept/file?uploads").code == "AccessDenied"
     assert roomy.ask("DELETE", "/cnet/kept/file").code == "AccessDenied"
-    assert roomy.ask("POST", "/cnet?delete", {}, body).texts("Error/Code") == ["AccessDenied"]
+    digest = {"content-md5": md5(body)}
+    assert roomy.ask("POST", "/cnet?delete", digest, body).texts("Error/Code") == ["AccessDenied"]
     assert roomy.ask("GET", "/cnet/kept/file").body == b"body"
     assert roomy.ask("PUT", "/cnet/copy-of-it", copied).status == 200

@@ -8,11 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.gateways import Gateway
-
-
-def md5(body: bytes) -> str:
-    return base64.b64encode(hashlib.md5(body).digest()).decode()
+from tests.gateway.gateways import Gateway, md5
 
 
 def put(gateway: Gateway, target: str, body: bytes, **headers: str) -> tuple[int, str | None]:
