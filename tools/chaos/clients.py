@@ -7,14 +7,13 @@ known; many of them do not wait, so that they meet each other inside the agent a
 from __future__ import annotations
 
 import random
-import uuid
 from pathlib import Path
 from typing import Any
 
 from tools.chaos import model, sorts
 from tools.chaos.agent import AgentUnderTest, UnansweredError
 from tools.chaos.checks import until
-from tools.chaos.model import InvariantError, Model, Subject
+from tools.chaos.model import InvariantError, Model, Subject, new_id
 from tools.chaos.threads import ClientThread, Gate, is_certain
 
 MAX_ALIVE = 9  # workloads per thread, ended ones included
@@ -62,7 +61,7 @@ class Client(ClientThread[Subject]):
             operation(subject)
 
     def _submit_new(self) -> None:
-        workload_id = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        workload_id = new_id(self._rng, self._mark)
         serving = any(subject.sort is sorts.SERVICE for subject in self._mine)
         if self._port is not None and not serving and self._rng.random() < 0.1:
             body = sorts.service_body(workload_id, port=self._port)

@@ -6,8 +6,10 @@ instead of replacing the others. Locked, because client threads and the checker 
 
 from __future__ import annotations
 
+import random
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +27,15 @@ class InvariantError(Exception):
         super().__init__(f"{invariant}: {sentence}")
         self.invariant = invariant
         self.workload = workload
+
+
+def new_id(rng: random.Random, mark: str) -> str:
+    """Of a workload: another one in every run of the tool, also if two have the same seed.
+
+    What runs is recognised by it; those who run at the same time must not take it for theirs.
+    """
+    own = uuid.uuid5(uuid.NAMESPACE_OID, mark).int
+    return str(uuid.UUID(int=rng.getrandbits(128) ^ own, version=4))
 
 
 @dataclass(slots=True)

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from tools.chaos import model, system
 from tools.chaos.agent import AgentUnderTest, UnansweredError
-from tools.chaos.model import InvariantError
+from tools.chaos.model import InvariantError, new_id
 
 IMAGE_BYTES = 64 * 1024 * 1024
 CLIENTS = 2
@@ -138,7 +138,7 @@ class PowerCuts:
             self._failure = violation
 
     def _submit(self, rng: random.Random) -> str:
-        workload_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+        workload_id = new_id(rng, self._mark)
         quick = rng.random() < 0.3
         command = ["-c", "exit 7"] if quick else ["-c", "exec sleep 100000"]
         body = {
