@@ -256,7 +256,8 @@ def test_an_agent_that_starts_before_its_engine(tmp_path: Path, own_engine: Engi
         waiting = agent.client.wait_for(
             made["id"], until=lambda it: it["status_reason"] == "engine_unreachable", timeout=60
         )
-        assert waiting["status"] == "running"
+        # The agent may have been killed before it wrote down that it runs.
+        assert waiting["status"] in {"pending", "running"}
         own_engine.start()
         done = ended(agent.client, made)
         assert (done["status"], done["status_reason"]) == ("failed", "engine_restarted")
