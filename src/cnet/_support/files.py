@@ -16,12 +16,18 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        os.write(descriptor, data)
-        if durable:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)
+        try:
+            view = memoryview(data)
+            while view:  # a disk that is all but full takes a part
+                view = view[os.write(descriptor, view) :]
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     if durable:
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -14,6 +14,9 @@ MOST = 64
 """Data keys that are told of: the largest."""
 LOOK_S = 1.0
 """Fetches store data in processes of their own; so often it is looked whether they have."""
+PAUSE = 20
+"""Times as long as a look has taken, and no longer than LOOK_S, nothing is looked at again: sizes
+are summed over all files."""
 
 
 class Holdings:
@@ -36,7 +39,9 @@ class Holdings:
         """Until cancelled."""
         while True:
             self._changed = anyio.Event()
+            began = anyio.current_time()
             await self._look()
+            await anyio.sleep(min(LOOK_S, PAUSE * (anyio.current_time() - began)))
             with anyio.move_on_after(LOOK_S):
                 await self._changed.wait()
 

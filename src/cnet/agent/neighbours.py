@@ -253,14 +253,13 @@ class Neighbours:
             raise ChangedError(why)
         if answer.status == HTTPStatus.NOT_FOUND:
             if write is not None or said.get("error") == "no_such_data":
-                self._forget(path)
+                self._forget(path.removeprefix("/api/data/").partition("/")[0])
                 raise ChangedError(why)
             raise NotFoundError(why, code=str(said.get("error", "no_such_file")))
         raise UnreachableError(why)
 
-    def _forget(self, path: str) -> None:
+    def _forget(self, data_key: str) -> None:
         """Whoever looks again, asks again."""
-        data_key = path.split("/")[3]
         for key, search in self._searches.items():
             if key[0] == data_key:
                 search.until = 0.0

@@ -97,9 +97,8 @@ class Inputs:
         """Put data below a folder, which is emptied before; says where each of them is.
 
         `linked`: the files may be those of the store itself, for programs that surely never write
-        to them. `tell` is given a sentence about
-        what is on its way. Raises ExecutionError, SpecError, StorageFullError; other than these
-        mean a bug.
+        to them. `tell` is given a sentence about what is on its way. Raises ExecutionError,
+        SpecError, StorageFullError; other than these mean a bug.
         """
         pause_s = FIRST_PAUSE_S
         for tries_left in reversed(range(TRIES)):
