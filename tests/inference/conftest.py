@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.inference import models
+from tests.inference import models, networks
+from tests.inference.networks import Trained
 from tests.inference.services import Service, running
 
 
@@ -34,3 +35,17 @@ def faces(folder: Path) -> Iterator[Service]:
     """Face detection."""
     with running(folder, "opencv", "--cascade-type", "face") as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Trained:
+    """A classifier of four numbers, and what it says in this process."""
+    return networks.train(folder / "kinds.onnx")
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path, trained: Trained) -> Iterator[Service]:
+    """It, served as `kinds`."""
+    arguments = ("onnx", "--model", str(trained.path), "--threads", "2", "--model-name", "kinds")
+    with running(folder, *arguments) as found:
+        yield found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,6 @@ from tests.inference.networks import KINDS, Trained
 from tests.inference.services import Service, run_to_end, running
 
 EXACT = 1e-6  # of probabilities: one row and many take other paths through the same arithmetic
-
-
-@pytest.fixture(scope="module")
-def trained(folder: Path) -> Trained:
-    return networks.train(folder / "kinds.onnx")
-
-
-@pytest.fixture(scope="module")
-def service(folder: Path, trained: Trained) -> Iterator[Service]:
-    arguments = ("onnx", "--model", str(trained.path), "--threads", "2", "--model-name", "kinds")
-    with running(folder, *arguments) as found:
-        yield found
 
 
 def predict(service: Service, inputs: Any, **fields: Any) -> dict[str, Any]:

@@ -25,18 +25,6 @@ DATATYPES = (*open_inference.NUMPY, "BYTES")
 
 
 @pytest.fixture(scope="module")
-def trained(folder: Path) -> Trained:
-    return networks.train(folder / "kinds.onnx")
-
-
-@pytest.fixture(scope="module")
-def service(folder: Path, trained: Trained) -> Iterator[Service]:
-    arguments = ("onnx", "--model", str(trained.path), "--threads", "2", "--model-name", "kinds")
-    with running(folder, *arguments) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def echo(folder: Path) -> Iterator[Service]:
     """A model with an input of every datatype, each given back."""
     kinds = [ONNX_NAMES.get(datatype, datatype) for datatype in DATATYPES]

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from cnet.cli import exit_codes, tables
-from cnet.cli.exit_codes import ExitCode
-from cnet.cli.output import emit, emit_json, emit_json_line, note, report
+from cnet.cli import tables
+from cnet.cli.each import for_each
+from cnet.cli.output import emit, emit_json, note
 from cnet.cli.session import AgentOption, JsonOption, session_of
-from cnet.errors import CnetError
+from cnet.client import AgentClient
 
 group = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -67,17 +67,8 @@ def rm(
 ) -> int:
     """Revoke keys; gateways refuse them within a second."""
     session = session_of(ctx, agent=agent, as_json=as_json)
-    first_failure: int = ExitCode.OK
-    with session.connect() as client:
-        for key_id in key_ids:
-            try:
-                client.data.revoke_access_key(key_id)
-            except CnetError as error:
-                report(error, as_json=session.as_json)
-                first_failure = first_failure or exit_codes.for_error(error)
-                continue
-            if session.as_json:
-                emit_json_line({"target": key_id, "result": "revoked"})
-            else:
-                emit(f"{key_id} revoked")
-    return first_failure
+
+    def revoke(client: AgentClient, key_id: str) -> None:
+        client.data.revoke_access_key(key_id)
+
+    return for_each(session, key_ids, revoke, done="revoked")

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from cnet.cli import access_keys, exit_codes, specs, tables, uploads
+from cnet.cli import access_keys, specs, tables, uploads
 from cnet.cli.downloads import Downloads, targets_of
-from cnet.cli.exit_codes import ExitCode
-from cnet.cli.output import emit, emit_json, emit_json_line, note, printable, report
+from cnet.cli.each import for_each
+from cnet.cli.output import emit, emit_json, note, printable
 from cnet.cli.progress import Progress
 from cnet.cli.session import AgentOption, JsonOption, Session, session_of
 from cnet.cli.sizes import format_age, format_size
@@ -242,22 +242,11 @@ def rm(
 ) -> int:
     """Remove data together with their workloads; of data://KEY/PATH only that file."""
     session = session_of(ctx, agent=agent, as_json=as_json)
-    first_failure: int = ExitCode.OK
-    with session.connect() as client:
-        for key in keys:
-            try:
-                _remove(client, *_parsed(key))
-            except CnetError as error:
-                if isinstance(error, NotFoundError) and force:
-                    continue
-                report(error, as_json=session.as_json)
-                first_failure = first_failure or exit_codes.for_error(error)
-                continue
-            if session.as_json:
-                emit_json_line({"target": key, "result": "removed"})
-            else:
-                emit(f"{key} removed")
-    return first_failure
+
+    def remove(client: AgentClient, key: str) -> None:
+        _remove(client, *_parsed(key))
+
+    return for_each(session, keys, remove, done="removed", missing_ok=force)
 
 
 def _remove(client: AgentClient, data_key: str, path: str | None) -> None:

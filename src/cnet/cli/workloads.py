@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 import typer
 import yaml
 
-from cnet.cli import exit_codes, tables
-from cnet.cli.exit_codes import ExitCode
-from cnet.cli.output import emit, emit_json, emit_json_line, note, report
+from cnet.cli import tables
+from cnet.cli.each import for_each
+from cnet.cli.output import emit, emit_json, note
 from cnet.cli.session import AgentOption, JsonOption, Session, session_of
 from cnet.cli.targets import Target, Targets, resolve
 from cnet.client import AgentClient, JsonObject
 from cnet.client.agent import ENDED, READY_TIMEOUT_S
-from cnet.errors import CnetError, ConflictError, NotFoundError
+from cnet.errors import ConflictError
 
 app = typer.Typer(add_completion=False)
 
@@ -130,20 +130,10 @@ def rm(
 def _each(
     session: Session, targets: Sequence[str], action: Action, *, done: str, missing_ok: bool = False
 ) -> int:
-    """Do `action` to every target, whatever becomes of the others; the first failure's code."""
-    first_failure: int = ExitCode.OK
-    with session.connect() as client:
-        for target in targets:
-            try:
-                workload = action(client, resolve(client, target))
-            except CnetError as error:
-                if isinstance(error, NotFoundError) and missing_ok:
-                    continue
-                report(error, as_json=session.as_json)
-                first_failure = first_failure or exit_codes.for_error(error)
-                continue
-            if session.as_json:
-                emit_json_line({"target": target, "result": done, "workload": workload})
-            else:
-                emit(f"{workload['name']} {done}")
-    return first_failure
+    return for_each(
+        session,
+        targets,
+        lambda client, target: action(client, resolve(client, target)),
+        done=done,
+        missing_ok=missing_ok,
+    )

@@ -6,39 +6,26 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 import anyio
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from cnet.errors import SpecError
 from cnet.executors.base import Task
 from cnet.executors.commands import Command
 from cnet.executors.data_refs import Input, check_path, check_target, is_ref, parse_ref
 from cnet.executors.data_users import DataUser
+from cnet.executors.environment import Text, WithEnvironment, as_texts, require_text
 
 SECRET = "***"  # noqa: S105  what replies show instead of a secret
-_Text = Annotated[str, Field(max_length=131_072)]
 _Ref = Annotated[str, Field(max_length=2048)]
 _FILES, _OF_ENV = PurePosixPath("files"), PurePosixPath("env")
 """Folders of inputs, and of what the environment names."""
 
 
-def as_text(value: Any) -> Any:
-    """Numbers and booleans are taken as text, as the original did; anything else is refused."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int | float) else value
-
-
-class ProcessConfig(BaseModel):
+class ProcessConfig(WithEnvironment):
     """`config` of a process."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     command: str = Field(min_length=1, max_length=4096, description="a path, or a name on PATH")
-    args: list[_Text] = Field(default_factory=list, max_length=10_000)
-    env: dict[str, _Text] = Field(default_factory=dict, max_length=10_000)
-    secret_env: dict[str, _Text] = Field(
-        default_factory=dict, max_length=10_000, description="like env, never shown in replies"
-    )
+    args: list[Text] = Field(default_factory=list, max_length=10_000)
     inputs: dict[_Ref, _Ref] = Field(
         default_factory=dict,
         max_length=1_000,
@@ -53,12 +40,7 @@ class ProcessConfig(BaseModel):
     @field_validator("args", mode="before")
     @classmethod
     def _text_args(cls, args: Any) -> Any:
-        return [as_text(arg) for arg in args] if isinstance(args, list) else args
-
-    @field_validator("env", "secret_env", mode="before")
-    @classmethod
-    def _text_values(cls, env: Any) -> Any:
-        return {key: as_text(value) for key, value in env.items()} if isinstance(env, dict) else env
+        return as_texts(args) if isinstance(args, list) else args
 
     @field_validator("command", "working_dir")
     @classmethod
@@ -73,16 +55,6 @@ class ProcessConfig(BaseModel):
         for arg in args:
             require_text(arg)
         return args
-
-    @field_validator("env", "secret_env")
-    @classmethod
-    def _sound_env(cls, env: dict[str, str]) -> dict[str, str]:
-        for name, value in env.items():
-            require_text(value)
-            require_text(name)
-            if not name or "=" in name:
-                raise ValueError('names must not be empty nor contain "="')
-        return env
 
     @field_validator("env")
     @classmethod
@@ -101,16 +73,6 @@ class ProcessConfig(BaseModel):
         if len(set(places)) < len(places):
             raise ValueError("two inputs have the same target")
         return inputs
-
-
-def require_text(text: str) -> None:
-    """What cannot be handed to exec is refused here, not discovered in a shim."""
-    if "\0" in text:
-        raise ValueError("must not contain a NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must be valid Unicode (a lone surrogate was found)") from None
 
 
 class ProcessExecutor(DataUser):

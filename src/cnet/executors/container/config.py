@@ -6,13 +6,12 @@ import re
 import shlex
 from ipaddress import ip_address
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cnet.executors.process import as_text, require_text
+from cnet.executors.environment import Text, WithEnvironment, as_texts, require_text
 
-_Text = Annotated[str, Field(max_length=131_072)]
 _IMAGE = re.compile(
     r"(?P<domain>(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?/)?"
     r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
@@ -110,24 +109,18 @@ class Volume(BaseModel):
         return path
 
 
-class ContainerConfig(BaseModel):
+class ContainerConfig(WithEnvironment):
     """`config` of a container."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     image: str = Field(min_length=1, max_length=512, description="name[:tag|@digest]")
-    command: list[_Text] | None = Field(
+    command: list[Text] | None = Field(
         None, max_length=10_000, description="a list, or text split as a shell does; image's own"
     )
-    args: list[_Text] = Field(
+    args: list[Text] = Field(
         default_factory=list, max_length=10_000, description="appended to the command"
     )
-    entrypoint: list[_Text] | None = Field(
+    entrypoint: list[Text] | None = Field(
         None, max_length=1_000, description="a list or text; default: the image's own"
-    )
-    env: dict[str, _Text] = Field(default_factory=dict, max_length=10_000)
-    secret_env: dict[str, _Text] = Field(
-        default_factory=dict, max_length=10_000, description="like env, never shown in replies"
     )
     working_dir: str | None = Field(
         None, max_length=4096, description="in the container; default: the image's own"
@@ -148,7 +141,7 @@ class ContainerConfig(BaseModel):
     network: str | None = Field(
         None, max_length=128, description="none, host, or a network of the engine; its default"
     )
-    labels: dict[str, _Text] = Field(default_factory=dict, max_length=256)
+    labels: dict[str, Text] = Field(default_factory=dict, max_length=256)
     init: bool = Field(False, description="a small init as process 1, which passes signals on")
     pull: Literal["missing", "always", "never"] = "missing"
 
@@ -164,14 +157,12 @@ class ContainerConfig(BaseModel):
     def _words(cls, value: Any) -> Any:
         if isinstance(value, str):
             return shlex.split(value)  # its ValueError tells of the quote that is not closed
-        return [as_text(word) for word in value] if isinstance(value, list) else value
+        return as_texts(value) if isinstance(value, list) else value
 
-    @field_validator("env", "secret_env", "labels", mode="before")
+    @field_validator("labels", mode="before")
     @classmethod
-    def _texts(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: as_text(text) for key, text in value.items()}
+    def _text_labels(cls, labels: Any) -> Any:
+        return as_texts(labels) if isinstance(labels, dict) else labels
 
     @field_validator("command", "args", "entrypoint")
     @classmethod
@@ -179,16 +170,6 @@ class ContainerConfig(BaseModel):
         for word in words or ():
             require_text(word)
         return words
-
-    @field_validator("env", "secret_env")
-    @classmethod
-    def _sound_env(cls, env: dict[str, str]) -> dict[str, str]:
-        for name, value in env.items():
-            require_text(value)
-            require_text(name)
-            if not name or "=" in name:
-                raise ValueError('names must not be empty nor contain "="')
-        return env
 
     @field_validator("labels")
     @classmethod
