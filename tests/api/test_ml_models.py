@@ -108,7 +108,8 @@ if action == "train":
     print("made", path)
 else:
     calls = int(open(path).read())
-    print(json.dumps({"prediction": [json.loads(rest[0]), os.environ.get("MARK")], "confidence": 0.5}))
+    found = [json.loads(rest[0]), os.environ.get("MARK")]
+    print(json.dumps({"prediction": found, "confidence": 0.5}))
 """
 
 
