@@ -42,7 +42,7 @@ def _plugin(value: str) -> EntryPoint:
 
 
 def test_the_built_in_kinds(context: ExecutorContext) -> None:
-    assert set(load_executors(context, [])) == {"process", "mlmodel", "opencv", "reservation"}
+    assert set(load_executors(context, [])) == {"process", "ml", "mlmodel", "opencv", "reservation"}
 
 
 def test_a_plugin_adds_its_kind(context: ExecutorContext) -> None:
