@@ -69,10 +69,10 @@ class RunRecords:
         except FileNotFoundError:
             return []
 
-    def note_start(self, container_id: str, boot_id: str) -> None:
-        """The container runs. On a full disk that must do without."""
+    def note_start(self, container_id: str, boot_id: str, engine: str | None) -> None:
+        """The container runs, by that `incarnation`. On a full disk that must do without."""
         with suppress(OSError):
-            content = {"container_id": container_id, "boot_id": boot_id}
+            content = {"container_id": container_id, "boot_id": boot_id, "engine": engine}
             write_atomic(self.path / "started", orjson.dumps(content), durable=False)
 
     def started(self) -> dict[str, Any] | None:

@@ -207,7 +207,12 @@ class ContainerRun:
         # they answer to that (0, perhaps) is not that they were done. One that is about to end
         # takes no connections any more.
         lost = self._engine_was_away or not await self._engine.takes_connections()
-        return "engine_restarted" if lost else None
+        return "engine_restarted" if lost or await self._another_engine(started) else None
+
+    async def _another_engine(self, started: Mapping[str, Any] | None) -> bool:
+        """Whether it was started by an engine that has ended since: no agent may have seen that."""
+        former = started.get("engine") if started is not None else None
+        return former is not None and await self._engine.incarnation() != former
 
     async def _copy_rest(self) -> None:
         while True:
