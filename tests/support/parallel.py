@@ -61,7 +61,7 @@ def leave_the_network() -> None:
 
 def _reap_at_the_end(namespace: int) -> None:
     """Let a process kill what is left in the namespace once this process is gone."""
-    ours, its = os.pipe()[::-1]  # `ours` is never closed: the kernel does that at the end
+    its, _ours = os.pipe()  # ours is never closed: the kernel does that at the end
     argv = [sys.executable, "-I", "-S", reaper.__file__, str(namespace)]
     stdin = (os.POSIX_SPAWN_DUP2, its, 0)
     os.posix_spawn(argv[0], argv, os.environ, file_actions=[stdin], setsid=True)
