@@ -39,6 +39,7 @@ from cnet.executors.commands import LogLimits
 from cnet.manager import Journal
 from cnet.register import Ledger
 from cnet.supervision import Supervisor
+from cnet.web import Pages
 
 logger = structlog.get_logger(__name__)
 
@@ -176,6 +177,7 @@ class Agent:
             directory=tree.directory,
             token=token,
             max_body_bytes=settings.agent.max_body_bytes,
+            pages=lambda api: Pages(context, api, token=token),
         )
         tree.links.attach(exchange=tree.exchange, app=apps.inner)
         server = _Server(

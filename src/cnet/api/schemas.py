@@ -291,6 +291,23 @@ class StatsBody(Body):
     workloads_by_status: dict[str, int]
 
 
+class HistorySample(Body):
+    """One look at the node."""
+
+    at: str
+    held: ResourcesBody = Field(description="by workloads and stored data")
+    busy_cpu: float = Field(description="cores that all processes of the machine kept busy")
+    memory_used: int = Field(description="bytes in use on the machine, by whomever")
+
+
+class HistoryBody(Body):
+    """The last hour of this node."""
+
+    interval_s: int
+    total: ResourcesBody
+    samples: list[HistorySample]
+
+
 class NodesBody(Body):
     """A page of the nodes known here: the own one, then the others by name."""
 

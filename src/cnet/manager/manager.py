@@ -28,6 +28,7 @@ from cnet.manager.elsewhere import Elsewhere
 from cnet.manager.engines import Engines
 from cnet.manager.events import EventBus
 from cnet.manager.forgetting import Forgetting
+from cnet.manager.history import History
 from cnet.manager.journal import Journal, Record
 from cnet.manager.own_node import OwnNode
 from cnet.manager.placing import Alone, Network, Placing
@@ -78,6 +79,7 @@ class Manager:
         self.executors = executors
         self.journal = journal
         self.events = EventBus(journal)
+        self.history = History(ledger)
         self.own_node = OwnNode(node_id, ledger, executors, incarnation=incarnation)
         network = network or Alone()
         self._placing = Placing(self, network)
@@ -154,6 +156,7 @@ class Manager:
             self._recovery.run()
             self._engines.start()
             self._tasks.spawn(self._placing.run, name="placing")
+            self._tasks.spawn(self.history.run, name="history")
             task_status.started()
             while True:
                 await anyio.sleep(TICK_S)
