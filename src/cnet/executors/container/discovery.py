@@ -40,7 +40,7 @@ class TlsFiles:
 
 
 def candidates(
-    configured: str | None, tls: TlsFiles | None = None, env: Mapping[str, str] | None = None
+    configured: str | None, env: Mapping[str, str] | None = None, *, tls: TlsFiles | None = None
 ) -> list[Address]:
     """Addresses to try, best first: the configured one, `DOCKER_HOST`, or the usual sockets.
 

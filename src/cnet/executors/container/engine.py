@@ -68,7 +68,7 @@ class Engine:
 
     def __init__(self, host: str | None, *, label: str, tls: TlsFiles | None = None) -> None:
         if host is not None:
-            candidates(host, tls)  # a wrong address is told at once
+            candidates(host, tls=tls)  # a wrong address is told at once
         self._host = host
         self._tls = tls
         self._label = label
@@ -112,7 +112,7 @@ class Engine:
         """Why there is none; None when `_address` is that of one."""
         reasons = []
         try:
-            addresses = candidates(self._host, self._tls)
+            addresses = candidates(self._host, tls=self._tls)
         except ConfigError as error:  # of an environment that was not made for us
             return error.message
         for address in addresses:
