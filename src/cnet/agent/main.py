@@ -171,6 +171,7 @@ class Agent:
             started_at=clock.now(),
             data=data.for_routes(remote),
             base_url=_url(listener),
+            allow_exec=settings.agent.allow_exec,
         )
         apps = create_app(
             context,

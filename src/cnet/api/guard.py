@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cnet._support import clock
 from cnet.api.errors import error_response
+from cnet.api.execs.frames import MEDIA_TYPE
 from cnet.api.services.routes import PREFIX as SERVICES
 from cnet.api.sessions import Sessions
 from cnet.config import LOOPBACK_NAMES, is_loopback
@@ -133,7 +134,10 @@ class Guard:
         path = scope["path"]
         if path.startswith(SERVICES):
             return self._streamed
-        is_form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+        content_type = headers.get(b"content-type", b"").lower()
+        if content_type == MEDIA_TYPE.encode() and path.startswith(WORKLOADS):
+            return self._streamed
+        is_form = content_type.startswith(b"multipart/form-data")
         if (path == WORKLOADS and is_form) or (path.startswith(DATA) and scope["method"] == "PUT"):
             return self._data
         return self._body

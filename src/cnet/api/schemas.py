@@ -222,6 +222,15 @@ class UsageBody(Body):
     at: str
 
 
+class ExecBody(Body):
+    """How a command inside a workload has ended."""
+
+    exit_code: int = Field(description="128 + n: ended by signal n")
+    stdout: str
+    stderr: str
+    cut_off: bool = Field(description="more than 1 MiB was said, which is left out here")
+
+
 class NodeBody(Body):
     """A node and its room, as its agent has last described it."""
 
