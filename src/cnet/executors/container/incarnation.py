@@ -5,27 +5,29 @@ from __future__ import annotations
 import socket
 import struct
 
-from cnet.executors.container.discovery import UNIX
+import anyio
+from anyio.abc import SocketAttribute
+
+from cnet.executors.container.connecting import Address, connect
 from cnet.supervision.procfs import start_time
 
-TIMEOUT_S = 10.0
 _CREDENTIALS = struct.Struct("3i")
 _INIT = 1
 
 
-def incarnation(address: str) -> str | None:
-    """Of the engine that listens at `address`; None where that cannot be told. Blocking.
+async def incarnation(address: Address, timeout_s: float) -> str | None:
+    """Of the engine that listens there; None where that cannot be told.
 
     That is so for one that is reached by TCP, and where systemd listens in its place.
     """
-    if not address.startswith(UNIX):
+    if address.socket is None:
         return None
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TIMEOUT_S)
-            connection.connect(address.removeprefix(UNIX))
-            packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    except (OSError, AttributeError):  # away, or a system without it
+        with anyio.fail_after(timeout_s):
+            async with await connect(address) as stream:
+                raw = stream.extra(SocketAttribute.raw_socket)  # noqa: S610  not Django's
+                packed = raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except (OSError, TimeoutError):
         return None
     pid, _, _ = _CREDENTIALS.unpack(packed)
     start = start_time(pid) if pid > _INIT else None
