@@ -275,6 +275,25 @@ class WhyBody(Body):
     rejections: list[RejectionBody]
 
 
+class GpuBody(Body):
+    """A GPU now; null where the driver does not tell."""
+
+    index: int = Field(description="as on the PCI bus, from 0")
+    name: str | None
+    uuid: str | None
+    memory_total: int | None = Field(description="bytes")
+    memory_used: int | None = Field(description="bytes, by whatever runs on it")
+    utilization: int | None = Field(description="per cent")
+    workload_id: str | None = Field(description="who holds it")
+
+
+class GpuList(Body):
+    """The GPUs that a node gives to workloads."""
+
+    gpus: list[GpuBody]
+    count: int
+
+
 class UsageBody(Body):
     """What a run uses now, all its processes together."""
 
@@ -282,6 +301,7 @@ class UsageBody(Body):
     rss_bytes: int
     processes: int
     at: str
+    gpus: list[GpuBody] | None = Field(None, description="the devices it holds; absent: none")
 
 
 class ExecBody(Body):
