@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from cnet.errors import TransientError
-from cnet.inference.lanes import ClientGoneError, Lanes
+from cnet.inference.lanes import ClientGoneError, Lanes, alone
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ class Works:
         return work
 
     async def run(self, name: str) -> None:
-        self.ended.append(await self.lanes.run(self.body(name), gone=never))
+        self.ended.append(await self.lanes.run(alone(self.body(name)), gone=never))
 
     async def begun(self, name: str) -> None:
         waiting = self._begun.setdefault(name, threading.Event())
@@ -64,7 +64,7 @@ async def lanes(threads: int, waiting: int = 8) -> AsyncIterator[Works]:
 async def in_line(works: Works, count: int) -> None:
     """Wait until so many stand in line."""
     with anyio.fail_after(10):
-        while len(works.lanes._waiting) != count:
+        while len(works.lanes._line) != count:
             await anyio.lowlevel.checkpoint()
 
 
@@ -116,7 +116,7 @@ async def test_work_of_a_client_that_hung_up_never_begins() -> None:
 
             async def impatient() -> None:
                 with pytest.raises(ClientGoneError):
-                    await works.lanes.run(works.body("dropped"), gone=hung_up.wait)
+                    await works.lanes.run(alone(works.body("dropped")), gone=hung_up.wait)
 
             group.start_soon(impatient)
             await in_line(works, 1)
@@ -146,7 +146,7 @@ async def test_idle_is_noticed_once_nothing_runs(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("cnet.inference.lanes._IDLE_S", 0.01)
     idle = threading.Event()
     resting = Lanes(2, max_waiting=1, on_idle=idle.set)
-    assert await resting.run(lambda cpus: cpus, gone=never) == 2
+    assert await resting.run(alone(lambda cpus: cpus), gone=never) == 2
     assert await anyio.to_thread.run_sync(idle.wait, 10)
     resting.close()
 
@@ -155,7 +155,7 @@ async def test_an_error_in_the_work_reaches_the_caller_and_frees_the_lane() -> N
     async with lanes(1) as works:
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
-                await works.lanes.run(lambda cpus: cpus // 0, gone=never)
+                await works.lanes.run(alone(lambda cpus: cpus // 0), gone=never)
         assert works.lanes._running == 0
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from cnet.inference.runtime import ModelRuntime, ServiceSettings
-
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class SklearnKind:
@@ -36,9 +33,6 @@ class SklearnKind:
 
     def load(self, arguments: Namespace, settings: ServiceSettings) -> ModelRuntime:
         """Load the estimator; ConfigError with one sentence where that cannot be done."""
-        # The libraries read these when they are imported, and take every CPU otherwise.
-        for name in _THREAD_VARIABLES:
-            os.environ.setdefault(name, str(settings.threads))
         # scikit-learn takes a second to import, which only services of this kind spend.
         from cnet.inference.sklearn.runtime import SklearnRuntime
 
@@ -47,4 +41,5 @@ class SklearnKind:
             threads=settings.threads,
             trusted=arguments.trust,
             allow_joblib=arguments.allow_joblib,
+            max_batch=settings.max_batch,
         )
