@@ -32,7 +32,18 @@ _FOR_TYPES = {
 """Fields of a config that only some model types have a use for."""
 
 
-class MlModelConfig(ServiceConfig):
+class ModelServiceConfig(ServiceConfig):
+    """What the program takes whatever it serves."""
+
+    max_waiting: int | None = Field(
+        None, ge=1, le=65_536, description="requests in line before others are refused (429)"
+    )
+    request_timeout_ms: int | None = Field(
+        None, ge=0, le=3_600_000, description="of requests that do not say so themselves (504)"
+    )
+
+
+class MlModelConfig(ModelServiceConfig):
     """`config` of an mlmodel."""
 
     model_type: str | None = Field(None, max_length=64, description=", ".join(MODEL_TYPES))
@@ -54,6 +65,9 @@ class MlModelConfig(ServiceConfig):
 
     class_name: str | None = Field(
         None, max_length=256, description="in the file of a custom model"
+    )
+    max_batch: int | None = Field(
+        None, ge=1, le=65_536, description="rows of several requests in one call of the model"
     )
 
     @field_validator("labels")
@@ -88,7 +102,7 @@ class MlModelConfig(ServiceConfig):
         return self.model_type or _FRAMEWORKS.get(self.framework or "", self.framework)
 
 
-class OpenCvConfig(ServiceConfig):
+class OpenCvConfig(ModelServiceConfig):
     """`config` of an opencv service."""
 
     cascade_type: Literal["face", "eye", "smile"] = "face"
@@ -173,6 +187,8 @@ class MlModelExecutor(_ModelServer):
             arguments.append("--allow-joblib")
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
+        if config.max_batch is not None:
+            arguments.append(f"--max-batch={config.max_batch}")
         return _inference(task, arguments)
 
 
@@ -220,7 +236,11 @@ async def _require_file(field: str, path: str) -> None:
 
 def _inference(task: Task, arguments: list[str]) -> Command:
     """The program of this installation; threads follow the CPU quota, 0 means all there are."""
-    config: ServiceConfig = task.config
+    config: ModelServiceConfig = task.config
+    limits = {
+        "--max-waiting": config.max_waiting,
+        "--request-timeout-ms": config.request_timeout_ms,
+    }
     return Command(
         argv=(
             sys.executable,
@@ -230,10 +250,8 @@ def _inference(task: Task, arguments: list[str]) -> Command:
             f"--host={config.service_host}",
             f"--port={task.port}",
             f"--threads={ceil(task.spec.requirements.cpu)}",
+            *(f"{name}={value}" for name, value in limits.items() if value is not None),
         ),
-        env={"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": _openmp_threads(task)},
+        # The program sets the variables of numerical libraries by --threads.
+        env={"PYTHONUNBUFFERED": "1"},
     )
-
-
-def _openmp_threads(task: Task) -> str:
-    return str(max(1, ceil(task.spec.requirements.cpu)))
