@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from math import ceil
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import anyio
@@ -27,6 +27,7 @@ _FOR_TYPES = {
     "iou_threshold": ("yolo",),
     "trusted_types": ("sklearn",),
     "allow_joblib": ("sklearn",),
+    "convert": ("sklearn",),
     "class_name": ("custom",),
 }
 """Fields of a config that only some model types have a use for."""
@@ -62,7 +63,7 @@ class MlModelConfig(ModelServiceConfig):
         description="of a skops file, beyond what skops trusts",
     )
     allow_joblib: bool = Field(False, description="load a file that runs code of whoever made it")
-
+    convert: bool = Field(True, description="serve by ONNX Runtime where it is surely the same")
     class_name: str | None = Field(
         None, max_length=256, description="in the file of a custom model"
     )
@@ -185,11 +186,19 @@ class MlModelExecutor(_ModelServer):
             arguments.append(f"--class={config.class_name}")
         if config.allow_joblib:
             arguments.append("--allow-joblib")
+        if runtime == "sklearn":
+            arguments.append(f"--cache-dir={self._cache(task)}")
+        if not config.convert:
+            arguments.append("--no-convert")
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
         if config.max_batch is not None:
             arguments.append(f"--max-batch={config.max_batch}")
         return _inference(task, arguments)
+
+    def _cache(self, task: Task) -> Path:
+        """A folder of this node that all models share, beside that of the runs."""
+        return self.log_path(task.workload_id).parent.parent.with_name("model-cache")
 
 
 class OpenCvExecutor(_ModelServer):

@@ -31,9 +31,15 @@ class SklearnKind:
             help="load joblib and pickle files, which run code of whoever made them",
         )
 
+        parser.add_argument(
+            "--no-convert",
+            action="store_true",
+            help="serve by scikit-learn itself, not by the same model converted to ONNX",
+        )
+
     def load(self, arguments: Namespace, settings: ServiceSettings) -> ModelRuntime:
         """Load the estimator; ConfigError with one sentence where that cannot be done."""
-        # scikit-learn takes a second to import, which only services of this kind spend.
+        # It brings NumPy and ONNX Runtime, which only services that need them spend time on.
         from cnet.inference.sklearn.runtime import SklearnRuntime
 
         return SklearnRuntime.load(
@@ -41,5 +47,7 @@ class SklearnKind:
             threads=settings.threads,
             trusted=arguments.trust,
             allow_joblib=arguments.allow_joblib,
+            convert=not arguments.no_convert,
             max_batch=settings.max_batch,
+            cache_dir=settings.cache_dir,
         )
