@@ -30,6 +30,7 @@ from cnet.agent.room import Room, SharedLedger
 from cnet.agent.tree import Tree
 from cnet.api import create_app
 from cnet.api.context import ApiContext
+from cnet.api.ml.serving import ModelServing
 from cnet.cluster.hello import Identity
 from cnet.config import Settings
 from cnet.errors import CnetError, ConfigError, StorageFullError
@@ -164,11 +165,13 @@ class Agent:
             holdings.changed()
 
         data.objects.on_change = stored_changed
+        models = ModelServing(manager, idle_s=settings.models.idle_s)
         context = ApiContext(
             manager=manager,
             exchange=tree.exchange,
             links=tree.links,
             started_at=clock.now(),
+            models=models,
             data=data.for_routes(remote),
             base_url=_url(listener),
             allow_exec=settings.agent.allow_exec,
@@ -210,6 +213,7 @@ class Agent:
                     known.follow(manager)
                     await group.start(server.run, listener, name="http")
                     await group.start(tree.links.run, name="links")
+                    group.start_soon(models.run, name="models")
                     if room is not None:
                         group.start_soon(room.run, name="room")
                     group.start_soon(holdings.run, name="holdings")

@@ -12,7 +12,7 @@ from cnet.api import errors
 from cnet.api.context import ApiContext
 from cnet.api.document import DocumentedApp
 from cnet.api.guard import Guard
-from cnet.api.routes import access_keys, data, events, execs, node, plan, register, workloads
+from cnet.api.routes import access_keys, data, events, execs, ml, node, plan, register, workloads
 from cnet.api.services.replicas import Directory
 from cnet.api.services.routes import ServiceRoutes
 from cnet.cluster.sockets import LINK_PATH
@@ -55,7 +55,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.context = context
-    for module in (workloads, execs, data, access_keys, plan, node, register, events):
+    for module in (workloads, execs, ml, data, access_keys, plan, node, register, events):
         app.include_router(module.router)
     errors.install(app)
     inner = ServiceRoutes(app, directory=directory, carrier=context.links)

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import anyio
 from fastapi import Depends, Request
 
+from cnet.api.ml.serving import ModelServing
 from cnet.cluster.exchange import Exchange
 from cnet.cluster.links import Links
 from cnet.errors import ConflictError
@@ -43,6 +44,7 @@ class ApiContext:
     exchange: Exchange
     links: Links
     started_at: float
+    models: ModelServing
     data: DataService | None = None
     """None where the agent stores nothing"""
     base_url: str = ""

@@ -70,6 +70,68 @@ class WorkloadBody(Body):
     ended_at: str | None = None
 
 
+class ModelLimits(Body):
+    """What a model asked for."""
+
+    cpu_limit: float
+    memory_limit: int
+    disk_limit: int
+    gpu_limit: int
+
+
+class ModelBody(WorkloadBody):
+    """A model: the workload of its training, with what it is served from."""
+
+    model_type: str | None = None
+    model_path: str | None = None
+    script_path: str | None = None
+    resources: ModelLimits
+    stopped_at: str | None = None
+
+
+class ModelFiles(Body):
+    """What a model is made of."""
+
+    model_path: str | None
+    script_path: str | None
+    model_type: str | None
+    served_by: str | None = Field(description="type of its service; null: nothing to serve yet")
+
+
+class ModelServiceBody(Body):
+    """The service of a model."""
+
+    id: str
+    status: Status
+    status_reason: str | None
+    endpoint: str | None
+    started_at: str | None
+
+
+class ModelInfoBody(ModelBody):
+    """A model with what is told of its file and its service."""
+
+    ml_specific: ModelFiles
+    service: ModelServiceBody | None = Field(description="null: not loaded since it was made")
+
+
+class ModelHealthBody(Body):
+    """That a model answers predictions."""
+
+    status: Literal["healthy"]
+    model_status: Status
+    loaded: bool = Field(description="false: the next prediction loads it")
+
+
+class PredictionBody(Body):
+    """What a model says."""
+
+    prediction: Any
+    confidence: Any = Field(None, description="0 to 1, or one for each row; where it tells one")
+    metadata: dict[str, Any]
+    duration: int = Field(description="nanoseconds, loading included")
+
+
 class WorkloadList(Body):
     """A page of workloads, oldest first."""
 
