@@ -111,3 +111,11 @@ def test_a_model_does_not_fall_back_to_the_cpu(tree: Tree, tmp_path: Path) -> No
     assert tree["graphic"].used()["gpu"] == 0
     spec["requirements"] = {"cpu": 1}
     assert tree["graphic"].submit(spec)["status"] == "running"
+
+
+def test_what_has_no_use_for_a_gpu_is_told_so(tree: Tree) -> None:
+    spec = {"name": "faces", "type": "opencv", "requirements": {"gpu": 1}, "config": {}}
+    failed = tree["graphic"].submit(spec)
+    assert (failed["status"], failed["status_reason"]) == ("failed", "execution_failed")
+    assert "runs on CPUs only" in failed["status_detail"]
+    assert tree["graphic"].used()["gpu"] == 0
