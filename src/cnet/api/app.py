@@ -11,8 +11,17 @@ from cnet.api import errors
 from cnet.api.context import ApiContext
 from cnet.api.document import DocumentedApp
 from cnet.api.guard import Guard
-from cnet.api.routes import access_keys, data, events, node, plan, register, workloads
-from cnet.api.services.replicas import Directory
+from cnet.api.routes import (
+    access_keys,
+    data,
+    events,
+    metrics,
+    node,
+    plan,
+    register,
+    services,
+    workloads,
+)
 from cnet.api.services.routes import ServiceRoutes
 from cnet.cluster.sockets import LINK_PATH
 
@@ -32,20 +41,26 @@ class Applications:
     """for whoever connects"""
     inner: ASGIApp
     """for requests that come over links, which are authenticated themselves"""
+    services: ServiceRoutes
+    """the way of both to services"""
 
 
-def create_app(
-    context: ApiContext, *, directory: Directory, token: str | None, max_body_bytes: int
-) -> Applications:
+def create_app(context: ApiContext, *, token: str | None, max_body_bytes: int) -> Applications:
     """The routes behind the guard; `token` None means loopback rules (docs/adr/0005)."""
     app = DocumentedApp(
         title="CNET agent", version=cnet.__version__, description=DESCRIPTION, redoc_url=None
     )
     app.state.context = context
-    for module in (workloads, data, access_keys, plan, node, register, events):
+    for module in (workloads, services, data, access_keys, plan, node, register, events, metrics):
         app.include_router(module.router)
     errors.install(app)
-    inner = ServiceRoutes(app, directory=directory, carrier=context.links)
+    inner = ServiceRoutes(
+        app,
+        directory=context.directory,
+        carrier=context.links,
+        counting=context.counting,
+        wake=context.services.wake,
+    )
 
     async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and scope["path"] == LINK_PATH:
@@ -59,4 +74,4 @@ def create_app(
         max_body_bytes=max_body_bytes,
         max_data_bytes=None if context.data is None else context.data.max_object_bytes,
     )
-    return Applications(guard, inner)
+    return Applications(guard, inner, inner)
