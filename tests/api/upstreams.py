@@ -38,7 +38,7 @@ class Services:
     places: dict[str, Sequence[Place]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     services: dict[str, Routed] = field(default_factory=dict)
-    versions: dict[str, tuple[str, str]] = field(default_factory=dict)
+    versions: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def replicas(self, name: str) -> Sequence[Place]:
@@ -50,7 +50,7 @@ class Services:
     def all_routed(self) -> Sequence[Routed]:
         return list(self.services.values())
 
-    def replica_of(self, workload_id: str) -> tuple[str, str] | None:
+    def replica_of(self, workload_id: str) -> tuple[str, str, str] | None:
         return self.versions.get(workload_id)
 
     async def change(self) -> None:

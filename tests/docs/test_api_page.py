@@ -15,6 +15,8 @@ from cnet.agent.tree import Tree
 from cnet.api import create_app, schemas
 from cnet.api.context import ApiContext
 from cnet.api.errors import STATUS
+from cnet.api.ml.bodies import DeployBody
+from cnet.api.ml.serving import ModelServing
 from cnet.cluster.hello import Identity
 from cnet.executors.container.config import ContainerConfig
 from cnet.executors.data_config import DataConfig
@@ -54,6 +56,7 @@ async def document(tmp_path: Path) -> dict[str, Any]:
             counting=loads.counting,
             measure=loads.measure,
             started_at=0.0,
+            models=ModelServing(manager, idle_s=1),
         )
         apps = create_app(context, token=None, max_body_bytes=1024)
         transport = httpx.ASGITransport(apps.guarded)
@@ -113,6 +116,11 @@ def test_every_config_field_is_documented(model: type[BaseModel]) -> None:
     text = pages.section(PAGE, "Kinds and their config")
     fields = {name for row in pages.rows(text) for name in pages.codes(row[0])}
     assert set(model.model_fields) <= fields
+
+
+def test_every_field_of_a_model_is_documented() -> None:
+    rows = pages.rows(pages.section("docs/models.md", "Deploy"))
+    assert {name for row in rows for name in pages.codes(row[0])} == set(DeployBody.model_fields)
 
 
 def documented_errors(page: str, title: str) -> dict[str, int | None]:

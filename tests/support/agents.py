@@ -28,8 +28,8 @@ import yaml
 
 from cnet.client import AgentClient
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 90.0
 MARK = "CNET_TEST_AGENT"
 
 

@@ -13,7 +13,7 @@ from cnet.errors import NotFoundError
 from cnet.manager import Manager
 from cnet.model.lifecycle import Phase
 from cnet.model.node import KnownNode
-from cnet.model.route import VERSION_LABEL, ServiceRoute
+from cnet.model.route import SERVICE_ID_LABEL, VERSION_LABEL, ServiceRoute
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +89,15 @@ class ServiceDirectory:
         names = sorted({*self._manager.own_node.routes, *self._routes})
         return [routed for name in names if (routed := self.routed(name)) is not None]
 
-    def replica_of(self, workload_id: str) -> tuple[str, str] | None:
-        """Service and version of a workload on this node; None when it is no replica."""
+    def replica_of(self, workload_id: str) -> tuple[str, str, str] | None:
+        """Service, version and id of the service of a workload here; None: it is no replica."""
         try:
             spec = self._manager.get(workload_id).spec
         except NotFoundError:
             return None
         version = spec.labels.get(VERSION_LABEL)
-        return None if version is None else (spec.name, version)
+        service_id = spec.labels.get(SERVICE_ID_LABEL)
+        return None if version is None or service_id is None else (spec.name, version, service_id)
 
     async def change(self) -> None:
         """Return when something that was told may be different now."""

@@ -31,6 +31,7 @@ from cnet.agent.room import Room, SharedLedger
 from cnet.agent.tree import Tree
 from cnet.api import create_app
 from cnet.api.context import ApiContext
+from cnet.api.ml.serving import ModelServing
 from cnet.cluster.hello import Identity
 from cnet.config import Settings
 from cnet.errors import CnetError, ConfigError, StorageFullError
@@ -41,6 +42,7 @@ from cnet.manager import Journal
 from cnet.register import Ledger
 from cnet.services import Scaling, Services
 from cnet.supervision import Supervisor
+from cnet.web import Pages
 
 logger = structlog.get_logger(__name__)
 
@@ -169,6 +171,7 @@ class Agent:
             holdings.changed()
 
         data.objects.on_change = stored_changed
+        models = ModelServing(manager, idle_s=settings.models.idle_s)
         context = ApiContext(
             manager=manager,
             exchange=tree.exchange,
@@ -178,13 +181,16 @@ class Agent:
             measure=loads.measure,
             counting=loads.counting,
             started_at=clock.now(),
+            models=models,
             data=data.for_routes(remote),
             base_url=_url(listener),
+            allow_exec=settings.agent.allow_exec,
         )
         apps = create_app(
             context,
             token=token,
             max_body_bytes=settings.agent.max_body_bytes,
+            pages=lambda api: Pages(context, api, token=token),
         )
         manager.until_idle = apps.services.until_idle
         tree.links.attach(exchange=tree.exchange, app=apps.inner)
@@ -223,6 +229,7 @@ class Agent:
                     await group.start(services.run, name="services")
                     await group.start(server.run, listener, name="http")
                     await group.start(tree.links.run, name="links")
+                    group.start_soon(models.run, name="models")
                     if room is not None:
                         group.start_soon(room.run, name="room")
                     group.start_soon(scaling.run, name="scaling")

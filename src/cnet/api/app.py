@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,7 +16,9 @@ from cnet.api.routes import (
     access_keys,
     data,
     events,
+    execs,
     metrics,
+    ml,
     node,
     plan,
     register,
@@ -45,13 +48,27 @@ class Applications:
     """the way of both to services"""
 
 
-def create_app(context: ApiContext, *, token: str | None, max_body_bytes: int) -> Applications:
-    """The routes behind the guard; `token` None means loopback rules (docs/adr/0005)."""
+def create_app(
+    context: ApiContext,
+    *,
+    token: str | None,
+    max_body_bytes: int,
+    pages: Callable[[ASGIApp], ASGIApp] | None = None,
+) -> Applications:
+    """The routes behind the guard; `token` None means loopback rules (docs/adr/0005).
+
+    `pages` puts the web page in front of the routes, for those who connect; links see no pages.
+    """
     app = DocumentedApp(
-        title="CNET agent", version=cnet.__version__, description=DESCRIPTION, redoc_url=None
+        title="CNET agent",
+        version=cnet.__version__,
+        description=DESCRIPTION,
+        docs_url=None,  # the web page has one that loads nothing from elsewhere
+        redoc_url=None,
     )
     app.state.context = context
-    for module in (workloads, services, data, access_keys, plan, node, register, events, metrics):
+    modules = (workloads, services, execs, ml, data, access_keys, plan, node, register, events)
+    for module in (*modules, metrics):
         app.include_router(module.router)
     errors.install(app)
     inner = ServiceRoutes(
@@ -62,11 +79,13 @@ def create_app(context: ApiContext, *, token: str | None, max_body_bytes: int) -
         wake=context.services.wake,
     )
 
+    shown = inner if pages is None else pages(inner)
+
     async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and scope["path"] == LINK_PATH:
             await context.links.accept(scope, receive, send)
         else:
-            await inner(scope, receive, send)
+            await shown(scope, receive, send)
 
     guard = Guard(
         entrance,

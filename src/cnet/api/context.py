@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import anyio
 from fastapi import Depends, Request
 
+from cnet.api.ml.serving import ModelServing
 from cnet.api.services.counting import Counting
 from cnet.api.services.replicas import Directory
 from cnet.cluster.exchange import Exchange
@@ -53,10 +54,13 @@ class ApiContext:
     measure: Measure
     """the same, of replicas on other nodes as well"""
     started_at: float
+    models: ModelServing
     data: DataService | None = None
     """None where the agent stores nothing"""
     base_url: str = ""
     """where this agent answers, for endpoints that lead by way of it"""
+    allow_exec: bool = True
+    """whether commands may be run inside this node's workloads"""
     closing: anyio.Event = field(default_factory=anyio.Event)
     """Set when the agent goes: streams end by themselves."""
 

@@ -70,6 +70,68 @@ class WorkloadBody(Body):
     ended_at: str | None = None
 
 
+class ModelLimits(Body):
+    """What a model asked for."""
+
+    cpu_limit: float
+    memory_limit: int
+    disk_limit: int
+    gpu_limit: int
+
+
+class ModelBody(WorkloadBody):
+    """A model: the workload of its training, with what it is served from."""
+
+    model_type: str | None = None
+    model_path: str | None = None
+    script_path: str | None = None
+    resources: ModelLimits
+    stopped_at: str | None = None
+
+
+class ModelFiles(Body):
+    """What a model is made of."""
+
+    model_path: str | None
+    script_path: str | None
+    model_type: str | None
+    served_by: str | None = Field(description="type of its service; null: nothing to serve yet")
+
+
+class ModelServiceBody(Body):
+    """The service of a model."""
+
+    id: str
+    status: Status
+    status_reason: str | None
+    endpoint: str | None
+    started_at: str | None
+
+
+class ModelInfoBody(ModelBody):
+    """A model with what is told of its file and its service."""
+
+    ml_specific: ModelFiles
+    service: ModelServiceBody | None = Field(description="null: not loaded since it was made")
+
+
+class ModelHealthBody(Body):
+    """That a model answers predictions."""
+
+    status: Literal["healthy"]
+    model_status: Status
+    loaded: bool = Field(description="false: the next prediction loads it")
+
+
+class PredictionBody(Body):
+    """What a model says."""
+
+    prediction: Any
+    confidence: Any = Field(None, description="0 to 1, or one for each row; where it tells one")
+    metadata: dict[str, Any]
+    duration: int = Field(description="nanoseconds, loading included")
+
+
 class WorkloadList(Body):
     """A page of workloads, oldest first."""
 
@@ -222,6 +284,15 @@ class UsageBody(Body):
     at: str
 
 
+class ExecBody(Body):
+    """How a command inside a workload has ended."""
+
+    exit_code: int = Field(description="128 + n: ended by signal n")
+    stdout: str
+    stderr: str
+    cut_off: bool = Field(description="more than 1 MiB was said, which is left out here")
+
+
 class NodeBody(Body):
     """A node and its room, as its agent has last described it."""
 
@@ -289,6 +360,23 @@ class StatsBody(Body):
     peer_nodes_count: int
     workloads_count: int
     workloads_by_status: dict[str, int]
+
+
+class HistorySample(Body):
+    """One look at the node."""
+
+    at: str
+    held: ResourcesBody = Field(description="by workloads and stored data")
+    busy_cpu: float = Field(description="cores that all processes of the machine kept busy")
+    memory_used: int = Field(description="bytes in use on the machine, by whomever")
+
+
+class HistoryBody(Body):
+    """The last hour of this node."""
+
+    interval_s: int
+    total: ResourcesBody
+    samples: list[HistorySample]
 
 
 class NodesBody(Body):

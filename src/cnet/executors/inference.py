@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import replace
 from math import ceil
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -15,10 +17,14 @@ from cnet.executors.base import Task
 from cnet.executors.commands import Command
 from cnet.executors.data_refs import Input, check_path, is_ref, parse_ref
 from cnet.executors.data_users import DataUser
+from cnet.executors.environment import WithEnvironment, require_text
 from cnet.executors.services import ServiceConfig, ServiceExecutor
 
-MODEL_TYPES = ("yolo", "onnx", "sklearn", "custom")
+MODEL_TYPES = ("yolo", "onnx", "sklearn", "custom", "script")
 """Model types that `cnet-inference` has a runtime for; each is the runtime of that name."""
+
+SCRIPT_VARIABLES = "CNET_SCRIPT_ENV"
+"""Variables of a script, as a JSON object, for the program that serves it."""
 
 _FRAMEWORKS = {"scikit-learn": "sklearn", "onnxruntime": "onnx"}
 _FOR_TYPES = {
@@ -28,12 +34,19 @@ _FOR_TYPES = {
     "trusted_types": ("sklearn",),
     "allow_joblib": ("sklearn",),
     "class_name": ("custom",),
+    "script_path": ("script",),
+    "command": ("script",),
+    "working_dir": ("script",),
+    "env": ("script",),
+    "secret_env": ("script",),
 }
 """Fields of a config that only some model types have a use for."""
 
 
-class MlModelConfig(ServiceConfig):
+class MlModelConfig(WithEnvironment, ServiceConfig):
     """`config` of an mlmodel."""
+
+    model_config = ServiceConfig.model_config
 
     model_type: str | None = Field(None, max_length=64, description=", ".join(MODEL_TYPES))
     model_path: str = Field(
@@ -55,6 +68,13 @@ class MlModelConfig(ServiceConfig):
     class_name: str | None = Field(
         None, max_length=256, description="in the file of a custom model"
     )
+    script_path: str | None = Field(
+        None, min_length=1, max_length=4096, description="answers `predict <model_path> <input>`"
+    )
+    command: str | None = Field(
+        None, min_length=1, max_length=4096, description="what runs the script; default: python3"
+    )
+    working_dir: str | None = Field(None, min_length=1, max_length=4096, description="of a script")
 
     @field_validator("labels")
     @classmethod
@@ -66,9 +86,7 @@ class MlModelConfig(ServiceConfig):
     @field_validator("trusted_types")
     @classmethod
     def _sound_types(cls, names: list[str]) -> list[str]:
-        if not all(part.isidentifier() for name in names for part in name.split(".")):
-            raise ValueError("each must be the dotted name of a Python type, module included")
-        return names
+        return sound_types(names)
 
     @field_validator("class_name")
     @classmethod
@@ -82,10 +100,24 @@ class MlModelConfig(ServiceConfig):
     def _sound_path(cls, path: str) -> str:
         return check_path(path)
 
+    @field_validator("script_path", "command", "working_dir")
+    @classmethod
+    def _sound_text(cls, text: str | None) -> str | None:
+        if text is not None:
+            require_text(text)
+        return text
+
     @property
     def wanted_type(self) -> str | None:
         """The model type, or the one that the framework stands for."""
         return self.model_type or _FRAMEWORKS.get(self.framework or "", self.framework)
+
+
+def sound_types(names: list[str]) -> list[str]:
+    """The same names; ValueError where one cannot be that of a type."""
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError("each must be the dotted name of a Python type, module included")
+    return names
 
 
 class OpenCvConfig(ServiceConfig):
@@ -152,6 +184,8 @@ class MlModelExecutor(_ModelServer):
                 field="config.model_type",
             )
         _refuse_useless(config, wanted)
+        if wanted == "script":
+            await _require_script(config)
         await super().prepare(config)
         await self._require_file(config.model_path)
 
@@ -173,6 +207,8 @@ class MlModelExecutor(_ModelServer):
             arguments.append("--allow-joblib")
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
+        if runtime == "script":
+            return _script_server(task, arguments)
         return _inference(task, arguments)
 
 
@@ -207,6 +243,35 @@ def _refuse_useless(config: MlModelConfig, model_type: str) -> None:
                 f"config.{name}: only for model_type {' or '.join(types)}, not {model_type}",
                 field=f"config.{name}",
             )
+
+
+async def _require_script(config: MlModelConfig) -> None:
+    if config.script_path is None and config.command is None:
+        raise SpecError(
+            "config.script_path: a model of type script needs one, or a command",
+            field="config.script_path",
+        )
+    if config.script_path is not None:
+        await _require_file("config.script_path", config.script_path)
+    folder = config.working_dir
+    if folder is not None and not await anyio.Path(folder).is_dir():
+        raise SpecError(
+            f"config.working_dir: {folder!r} is not a directory on this node",
+            field="config.working_dir",
+        )
+
+
+def _script_server(task: Task, arguments: list[str]) -> Command:
+    """Variables of the user are for the script: they must not change how the server itself runs."""
+    config: MlModelConfig = task.config
+    arguments = [*arguments, f"--command={config.command or 'python3'}"]
+    if config.script_path is not None:
+        arguments.append(f"--script={config.script_path}")
+    if config.working_dir is not None:
+        arguments.append(f"--working-dir={config.working_dir}")
+    made = _inference(task, arguments)
+    variables = json.dumps({**config.env, **config.secret_env})
+    return replace(made, env={**made.env, SCRIPT_VARIABLES: variables})
 
 
 async def _require_file(field: str, path: str) -> None:

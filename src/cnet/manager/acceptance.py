@@ -126,13 +126,15 @@ class Acceptance:
         if spec.type not in self._executors and self._others_run(spec.type):
             return unprepared(spec), ConflictError(f"type: no executor for {spec.type} here")
         executor = self._executors.get(spec.type)
-        if isinstance(executor, NeedsEngine) and executor.absence is not None:
-            away = UnreachableError(f"type: {executor.absence}", code=ENGINE_AWAY)
-            if not self._others_run(spec.type):
-                raise away
-            return parsed(spec, self._executors), away
         try:
+            if isinstance(executor, NeedsEngine) and executor.absence is not None:
+                raise UnreachableError(executor.absence)
             return await admit(spec, self._executors), None
+        except UnreachableError as error:
+            away = UnreachableError(f"type: {error.message}", code=ENGINE_AWAY)
+            if not self._others_run(spec.type):
+                raise away from error
+            return parsed(spec, self._executors), away
         except NotHereError as error:
             if len(self._coordinator.index) <= 1:
                 raise
@@ -140,13 +142,15 @@ class Acceptance:
 
     def _others_run(self, kind: str) -> bool:
         return any(
-            node.node_id != self._node_id and kind in node.state.kinds
-            for node in self._coordinator.known.values()
+            kind in node.state.kinds
+            for node_id, node in self._coordinator.known.items()
+            if node_id != self._node_id
         )
 
     async def _accept(self, workload: Workload, not_here: CnetError | None) -> None:
         self._book.add(workload)
-        if not_here is not None:
+        # Not for an engine that is away: until it is back the node has no such kind.
+        if not_here is not None and not isinstance(not_here, UnreachableError):
             self._coordinator.owner.refused(workload, self._node_id, not_here.message)
         try:
             self._place(workload, not_here)

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 RESERVED = "cnet."
 """Begins the labels that replicas are known by."""
 SERVICE_LABEL = "cnet.service"
+"""name of the service"""
+SERVICE_ID_LABEL = "cnet.service_id"
 VERSION_LABEL = "cnet.version"
+"""name of the version"""
 REPLICA_LABEL = "cnet.replica"
+"""revision of the version and number of the replica: `2.7`"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@
 - A rise is followed at once, to at most twice as many (or 4 more) every 5 s.
 - A fall is followed when the load has not asked for more during `stabilization_s`, by at most half
   every 15 s.
-- To none only where `min` is 0 and there was no request for `idle_s`; from none to one as soon as
-  a request waits.
+- To none, at once, only where `min` is 0 and there was no request for `idle_s`; from none to one
+  as soon as a request waits.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def follow(
 ) -> tuple[int, Damping]:
     """How many replicas there are to be from now on, `policy.min` to `policy.max`."""
     busy_at = now if load.any_requests or load.under_way > 0 else damping.busy_at
-    least = policy.min
-    if not least and (now - busy_at < policy.idle_s or not current):
-        least = 1 if current or load.any_requests else 0
+    if not policy.min and now - busy_at >= policy.idle_s:
+        return 0, replace(damping, busy_at=busy_at, asked=((now, 0),), changed_at=now)
+    least = policy.min or (1 if current or load.any_requests else 0)
     asked_now = _clamped(_asked(policy, current, load), least, policy.max)
     recent = (*damping.asked, (now, asked_now))
     asked = tuple(each for each in recent if now - each[0] <= policy.stabilization_s)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cnet.errors import ConflictError, NotFoundError
-from cnet.model.route import REPLICA_LABEL, SERVICE_LABEL, VERSION_LABEL
+from cnet.model.route import REPLICA_LABEL, SERVICE_ID_LABEL, SERVICE_LABEL, VERSION_LABEL
 from cnet.model.workload import WorkloadSpec, WorkloadTemplate, printable_name
 
 MAX_REPLICAS = 1_000
@@ -259,6 +259,7 @@ def replica_spec(service: ServiceRecord, version: Version, number: int) -> Workl
     fields = version.template.model_dump(exclude_unset=True)
     labels = version.template.labels | {
         SERVICE_LABEL: service.name,
+        SERVICE_ID_LABEL: str(service.id),
         VERSION_LABEL: version.name,
         REPLICA_LABEL: f"{version.revision}.{number}",
     }

@@ -25,6 +25,8 @@ class Service:
         self.is_new = is_new
         """not yet on the disk"""
         self.memory = Memory()
+        self.decided = False
+        """what follows from the record, as it is now, has been begun"""
         self.lock = anyio.Lock()
         """held while a change of the record is written"""
         self.route: ServiceRoute | None = None
@@ -46,8 +48,16 @@ class Service:
 
     async def until_settled(self) -> None:
         """Return when nothing more is to be expected soon."""
-        while not self.standing.settled and not self.gone.is_set():
+        while not self._settled and not self.gone.is_set():
             await self._news.wait()
+
+    @property
+    def _settled(self) -> bool:
+        leaving = any(
+            (one.state == "ending" or one.workload_id in self.memory.draining) and not one.cut_off
+            for one in self.replicas
+        )
+        return self.decided and self.standing.settled and not leaving
 
     async def until_gone_or_cut_off(self) -> None:
         """Return when all is gone, or what is left is on nodes that cannot be reached now."""

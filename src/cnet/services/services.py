@@ -116,6 +116,7 @@ class Services:
         with anyio.CancelScope(shield=True):
             async with service.lock:
                 await self._write(service, change(service.record))
+                service.decided = False
         service.look(service.replicas)
         self._soon()
         return service
@@ -221,6 +222,7 @@ class Services:
 
     async def _carry_out(self, service: Service) -> float:
         async with service.lock:
+            service.decided = True
             now = anyio.current_time()
             self._look()
             await self._write(service, _woken(service, now))
@@ -238,7 +240,7 @@ class Services:
             await self._submit(service, version, number)
         for workload_id in decision.delete:
             await self._remove(workload_id)
-        service.look(service.replicas)
+        self._look()
         return math.inf if decision.wake_at is None else decision.wake_at
 
     async def _submit(self, service: Service, name: str, number: int) -> None:

@@ -22,6 +22,7 @@ SERVER_ERROR = 500
 class Tally:
     """Requests that replicas of one version on this node have answered, or not."""
 
+    service_id: str = ""
     requests: int = 0
     errors: int = 0
     """answered with a status of 500 or more, or broken off"""
@@ -80,11 +81,16 @@ class Counting:
         }
 
     @contextmanager
-    def one(self, service: str, version: str) -> Iterator[Outcome]:
-        """One request at a replica here, while the block lasts."""
-        if len(self.served) >= MAX_VERSIONS:
-            self.served.clear()
-        tally = self.served.setdefault((service, version), Tally())
+    def one(self, service: str, version: str, service_id: str) -> Iterator[Outcome]:
+        """One request at a replica here, while the block lasts.
+
+        A service of another id under the same name begins anew.
+        """
+        tally = self.served.get((service, version))
+        if tally is None or tally.service_id != service_id:
+            if len(self.served) >= MAX_VERSIONS:
+                self.served.clear()
+            tally = self.served[(service, version)] = Tally(service_id)
         outcome = Outcome()
         began = anyio.current_time()
         tally.step(1, began)

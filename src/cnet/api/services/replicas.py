@@ -69,8 +69,8 @@ class Directory(Protocol):
         """Those that are ready, by the name of a service or by the id of one workload."""
         ...
 
-    def replica_of(self, workload_id: str) -> tuple[str, str] | None:
-        """Service and version of a workload on this node; None when it is no replica."""
+    def replica_of(self, workload_id: str) -> tuple[str, str, str] | None:
+        """Service, version and id of the service of a workload here; None: it is no replica."""
         ...
 
     async def change(self) -> None:

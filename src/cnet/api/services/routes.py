@@ -288,8 +288,10 @@ class ServiceRoutes:
             await call.run(endpoint, request.target, request.prefix, fresh=again)
             return
         with self.counting.one(*known) as outcome:
-            await call.run(endpoint, request.target, request.prefix, fresh=again)
-            outcome.status = request.answer.status
+            try:
+                await call.run(endpoint, request.target, request.prefix, fresh=again)
+            finally:  # a client may leave as soon as it has the answer
+                outcome.status = request.answer.status if request.answer.whole else 0
 
     async def _carry(self, request: _Request, replica: Replica) -> None:
         """Hand it to the agent of another node, whose own routes take it on."""

@@ -116,6 +116,8 @@ class AnswerStream:
         self.started = False
         self.status = 0
         """of the answer, 0 until there is one"""
+        self.whole = False
+        """all of the answer was handed on"""
         self._kept: list[Message] = []
 
     async def send(self, message: Message) -> None:
@@ -132,6 +134,7 @@ class AnswerStream:
         for kept in self._kept:
             await self._send(kept)
         self._kept.clear()
+        self.whole = message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._send(message)
 
     def discard(self) -> None:

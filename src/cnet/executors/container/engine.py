@@ -12,14 +12,17 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 import structlog
-from anyio.abc import TaskStatus
+from anyio.abc import ByteStream, TaskStatus
 
 from cnet.errors import CnetError, ConfigError, UnreachableError
-from cnet.executors.container.discovery import UNIX, candidates
+from cnet.executors.container.connecting import Address, RefusedError, taken_over
+from cnet.executors.container.discovery import TlsFiles, candidates
+from cnet.executors.container.incarnation import incarnation
 from cnet.executors.container.ping import ping
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ REQUEST_TIMEOUT_S = 300.0
 """Of what should be quick: a disk that is slow must not pass for a dead engine."""
 FIRST_PAUSE_S = 0.1
 LAST_PAUSE_S = 2.0
+SERVER_ERROR = 500
 NO_CONNECTION = 900
 """The status that the client library makes up for an engine that cannot be reached."""
 
@@ -58,22 +62,24 @@ class EngineError(CnetError):
 class Engine:
     """Asks the engine at `host` (None: the one that is found). `run` must be running.
 
-    Raises ConfigError for a `host` that is no address. `on_change` is called when the engine comes
+    Raises ConfigError for a `host` that is no address, and for files of `tls` that cannot be read.
+    `on_change` is called when the engine comes
     or goes, `on_connected` when its events are heard from then on, `on_event` with (container id,
     action) for the containers with the label `label`.
     """
 
-    def __init__(self, host: str | None, *, label: str) -> None:
+    def __init__(self, host: str | None, *, label: str, tls: TlsFiles | None = None) -> None:
         if host is not None:
-            candidates(host)  # a wrong address is told at once
+            candidates(host, tls=tls)  # a wrong address is told at once
         self._host = host
+        self._tls = tls
         self._label = label
         self.absence: str | None = "not looked for yet"
         """why it cannot be asked; None when it can"""
         self.on_change: Callable[[], None] = lambda: None
         self.on_connected: Callable[[], None] = lambda: None
         self.on_event: Callable[[str, str], None] = lambda *_: None
-        self._address = ""
+        self._address = Address("")
         self._client: Docker | None = None
         self._wanted = anyio.Event()
         self._usable = anyio.Event()
@@ -108,7 +114,7 @@ class Engine:
         """Why there is none; None when `_address` is that of one."""
         reasons = []
         try:
-            addresses = candidates(self._host)
+            addresses = candidates(self._host, tls=self._tls)
         except ConfigError as error:  # of an environment that was not made for us
             return error.message
         for address in addresses:
@@ -121,7 +127,7 @@ class Engine:
 
     def _come(self) -> None:
         if self.absence is not None:
-            log.info("engine_found", address=self._address)
+            log.info("engine_found", address=str(self._address))
             self.absence = None
             self.on_change()
 
@@ -195,7 +201,13 @@ class Engine:
 
     async def ask(self, request: Callable[[Docker], Awaitable[T]]) -> T:
         """What `request` makes of the client library. Raises EngineAwayError, EngineError."""
-        return await _translated(request, await self._ready())
+        try:
+            return await _translated(request, await self._ready())
+        except EngineError as error:
+            # One that is about to end fails at what it has begun, and takes no new connections.
+            if error.status < SERVER_ERROR or await self.takes_connections():
+                raise
+            raise EngineAwayError(f"the container engine ends: {error.message}") from error
 
     async def ask_until_answered(self, request: Callable[[Docker], Awaitable[T]]) -> T:
         """The same, again and again while the engine is away; so it must be harmless to repeat."""
@@ -219,6 +231,35 @@ class Engine:
     async def takes_connections(self) -> bool:
         """Whether a new one is answered now."""
         return await ping(self._address, PING_TIMEOUT_S) is None
+
+    async def incarnation(self) -> str | None:
+        """Which process it is now; None where that cannot be told."""
+        return await incarnation(self._address, PING_TIMEOUT_S)
+
+    async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The answer to a POST for which the client library has no function; JSON, or text."""
+
+        async def request(client: Docker) -> Any:
+            return await client._query_json(path, method="POST", data=dict(body or {}))
+
+        return await self.ask(request)
+
+    @asynccontextmanager
+    async def conversation(
+        self, path: str, body: Mapping[str, Any]
+    ) -> AsyncIterator[tuple[ByteStream, bytes]]:
+        """A connection of its own that the engine hands over; and what has come over it so far.
+
+        Raises EngineAwayError, also when it breaks inside, and EngineError.
+        """
+        await self._ready()
+        try:
+            async with taken_over(self._address, path, body) as taken:
+                yield taken
+        except RefusedError as error:
+            raise EngineError(error.status, error.message) from error
+        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
+            raise EngineAwayError(f"{path}: {type(error).__name__}") from error
 
     @asynccontextmanager
     async def stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[Any]:
@@ -247,17 +288,21 @@ class Engine:
         return self._client
 
 
-def _open(address: str) -> Docker:
+def _open(address: Address) -> Docker:
     aiodocker = importlib.import_module("aiodocker")
     aiohttp = importlib.import_module("aiohttp")
     # No limit: logs are followed by a connection each, which must not shut out all else.
-    if address.startswith(UNIX):
-        connector = aiohttp.UnixConnector(address.removeprefix(UNIX), limit=0)
-        address = f"{UNIX}localhost"
+    if address.socket is not None:
+        connector = aiohttp.UnixConnector(address.socket, limit=0)
+        url = "unix://localhost"
+    elif address.tls is not None:
+        connector = aiohttp.TCPConnector(limit=0, ssl=address.tls)
+        url = urlsplit(address.url)._replace(scheme="https").geturl()
     else:
         connector = aiohttp.TCPConnector(limit=0)
+        url = address.url
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=PING_TIMEOUT_S)
-    client: Docker = aiodocker.Docker(url=address, connector=connector, timeout=timeout)
+    client: Docker = aiodocker.Docker(url=url, connector=connector, timeout=timeout)
     return client
 
 

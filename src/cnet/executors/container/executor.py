@@ -14,7 +14,7 @@ import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
-from cnet.errors import ExecutionError, SpecError, TransientError
+from cnet.errors import ExecutionError, SpecError, TransientError, TransitionError
 from cnet.executors.base import (
     Executor,
     FetchesInputs,
@@ -29,6 +29,8 @@ from cnet.executors.container import creating, records
 from cnet.executors.container.checks import require_network, require_possible, resolved
 from cnet.executors.container.config import ContainerConfig
 from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
+from cnet.executors.container.exec import ContainerExec
+from cnet.executors.container.exec import sweep as exec_sweep
 from cnet.executors.container.images import Images, missing
 from cnet.executors.container.logs import LogCopy, LogFile
 from cnet.executors.container.ports import PortPublisher
@@ -40,6 +42,7 @@ from cnet.executors.container.run import (
     remove_container,
     removed_by_others,
 )
+from cnet.executors.execs import Console, ExecRequest, Execs
 from cnet.model.workload import WorkloadSpec
 from cnet.supervision import RunExit
 from cnet.supervision.procfs import boot_id
@@ -88,6 +91,7 @@ class ContainerExecutor(PortPublisher):
         self._runs: dict[str, ContainerRun] = {}
         self._tasks: TaskGroup | None = None
         self._told: Callable[[], None] = lambda: None
+        self._execs: set[str] = set()
 
     # --- the engine ----------------------------------------------------------------------------
 
@@ -137,6 +141,7 @@ class ContainerExecutor(PortPublisher):
         """Remove containers of this agent that nobody wants any more."""
         try:
             self._info = await self._engine.get("info")
+            await exec_sweep(self._engine, self._settings.root, self._execs)
             found = await self._list()
             if self._settings.known is None:
                 return
@@ -173,15 +178,13 @@ class ContainerExecutor(PortPublisher):
     async def prepare(self, config: ContainerConfig) -> None:
         """The engine, its network, and the folders must be there; see `Executor`."""
         if self.absence is not None:
-            raise _no_engine(self.absence)
+            raise EngineAwayError(self.absence)
         await anyio.to_thread.run_sync(resolved, config.volumes, self._settings.volume_roots)
         try:
             if config.pull == "never" and not await self._images.has(config.image):
                 raise SpecError(missing(config.image), field="config.image")
             if config.network is not None:
                 await self._engine.ask(partial(require_network, config.network))
-        except EngineAwayError as error:
-            raise _no_engine(error.message) from error
         except EngineError as error:
             raise SpecError(f"config: {error.message}", field="config") from error
 
@@ -205,11 +208,18 @@ class ContainerExecutor(PortPublisher):
 
     # --- runs ----------------------------------------------------------------------------------
 
+    async def exec(self, task: Task, request: ExecRequest, console: Console) -> int:
+        """See `Execs`."""
+        if (run := self._runs.get(task.run_id)) is None:
+            raise TransitionError(f"workload {task.workload_id} is not running")
+        folder = self._records(task.workload_id, task.attempt)
+        command = ContainerExec(self._engine, run.container_id, folder, request, self._execs)
+        return await command.run(console)
+
     async def start(self, task: Task) -> ContainerRun:
         """Create and start the container; waits for an engine that goes away meanwhile."""
         folder = self._records(task.workload_id, task.attempt)
-        await anyio.to_thread.run_sync(folder.create)
-        await anyio.to_thread.run_sync(folder.remove_former)
+        await anyio.to_thread.run_sync(_begin_folder, folder, await self._engine.incarnation())
         try:
             request = await anyio.to_thread.run_sync(self._request, task)
             container_id = await self._create(task, request)
@@ -218,9 +228,7 @@ class ContainerExecutor(PortPublisher):
             code = "image_missing" if absent else "start_failed"
             raise ExecutionError(error.message, code=code) from error
         try:
-            await self._engine.ask_until_answered(
-                lambda client: client.containers.container(container_id).start()
-            )
+            engine_went = await self._begin(container_id)
         except EngineError as error:
             await remove_container(self._engine, container_id)
             raise ExecutionError(error.message, code=_why_not_started(error)) from error
@@ -228,7 +236,25 @@ class ContainerExecutor(PortPublisher):
         details = await look_up(self._engine, container_id)
         if details is None:
             raise ExecutionError("its container was removed at once", code="container_removed")
-        return await self._watched(task, details)
+        return await self._watched(task, details, is_old=engine_went)
+
+    async def _begin(self, container_id: str) -> bool:
+        """Start a new container, once; whether the engine went away meanwhile.
+
+        Asked again, an engine that is back would run one that has run: it is looked up before.
+        """
+        went = False
+        while True:
+            try:
+                await self._engine.ask(lambda it: it.containers.container(container_id).start())
+                return went
+            except EngineAwayError:
+                went = True
+                await anyio.sleep(RETRY_S)
+                await self._engine.until_there()
+            details = await look_up(self._engine, container_id)
+            if details is None or details["State"]["Status"] != "created":
+                return went
 
     def _request(self, task: Task) -> dict[str, Any]:
         """With folders resolved: what they are links to may have changed since `prepare`."""
@@ -350,8 +376,10 @@ class ContainerExecutor(PortPublisher):
         return all(found.get(name) == wanted[name] for name in same)
 
 
-def _no_engine(why: str) -> SpecError:
-    return SpecError(f"type: no container engine answers on this node: {why}", field="type")
+def _begin_folder(folder: RunRecords, engine: str | None) -> None:
+    folder.create()
+    folder.remove_former()
+    folder.note_engine(engine)
 
 
 def _why_not_started(error: EngineError) -> str:
@@ -367,5 +395,5 @@ if TYPE_CHECKING:  # these are found by `isinstance`, which does not look at par
 
     def _abilities(
         it: ContainerExecutor,
-    ) -> tuple[Executor, FetchesInputs, KeepsLogs, NeedsEngine, PublishesPorts, WorksBeside]:
-        return it, it, it, it, it, it
+    ) -> tuple[Executor, Execs, FetchesInputs, KeepsLogs, NeedsEngine, PublishesPorts, WorksBeside]:
+        return it, it, it, it, it, it, it

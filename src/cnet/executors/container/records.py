@@ -1,9 +1,11 @@
 """What an agent puts down of its containers, to know them again: a folder for each run.
 
 <root>/<workload id>/output.log          what the runs have said, and its older pieces
-<root>/<workload id>/<attempt>/started   the container of the run
+<root>/<workload id>/<attempt>/engine    by which process of the engine it was to be started
+                               started   the container of the run
                                stop      somebody has asked for its end
                                position  up to where its log has been copied
+                               execs/    commands that run beside it, by the engine's ids
                                exit      how it ended; the container may go then
 """
 
@@ -23,6 +25,7 @@ from cnet.errors import ExecutionError, StorageFullError
 from cnet.supervision import RunExit
 
 OUTPUT_LOG = "output.log"
+EXECS = "execs"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -69,6 +72,16 @@ class RunRecords:
         except FileNotFoundError:
             return []
 
+    def note_engine(self, incarnation: str | None) -> None:
+        """Which engine is about to start it. On a full disk that must do without."""
+        with suppress(OSError):
+            write_atomic(self.path / "engine", orjson.dumps(incarnation), durable=False)
+
+    def engine(self) -> str | None:
+        """What `note_engine` has put down."""
+        found: str | None = self._read("engine")
+        return found
+
     def note_start(self, container_id: str, boot_id: str) -> None:
         """The container runs. On a full disk that must do without."""
         with suppress(OSError):
@@ -77,7 +90,8 @@ class RunRecords:
 
     def started(self) -> dict[str, Any] | None:
         """What `note_start` has put down."""
-        return self._read("started")
+        found: dict[str, Any] | None = self._read("started")
+        return found
 
     def note_stop(self) -> None:
         """Somebody wants it ended. On a full disk stopping comes first."""
@@ -89,6 +103,22 @@ class RunRecords:
         """Whether its end was asked for."""
         return (self.path / "stop").exists()
 
+    def note_exec(self, exec_id: str) -> None:
+        """A command is about to run beside it. Raises StorageFullError, ExecutionError."""
+        try:
+            folder = self.path / EXECS
+            folder.mkdir(mode=0o700, exist_ok=True)
+            (folder / exec_id).touch(mode=0o600)
+        except OSError as error:
+            if error.errno in FULL:
+                raise StorageFullError(f"no room for {self.path}: {error.strerror}") from error
+            raise ExecutionError(f"{self.path}: {error.strerror}", code="exec_failed") from error
+
+    def forget_exec(self, exec_id: str) -> None:
+        """It is over."""
+        with suppress(OSError):  # the next agent finds out that it is
+            (self.path / EXECS / exec_id).unlink(missing_ok=True)
+
     def note_exit(self, ended: RunExit) -> None:
         """How it ended; durable on return. Raises OSError."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,12 +129,16 @@ class RunRecords:
         record = self._read("exit")
         return None if record is None else RunExit.from_record(record)
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _read(self, name: str) -> Any:
         try:
-            content: dict[str, Any] = orjson.loads((self.path / name).read_bytes())
+            return orjson.loads((self.path / name).read_bytes())
         except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
             return None
-        return content
+
+
+def noted_execs(root: Path) -> list[Path]:
+    """Of all runs, those that nobody has seen the end of; the names are the engine's ids."""
+    return list(root.glob(f"*/*/{EXECS}/*"))
 
 
 def remove(root: Path, workload_id: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,6 +19,7 @@ from cnet._support import clock
 from cnet.errors import TransientError
 from cnet.executors.container import oom
 from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
+from cnet.executors.container.exec import is_of_container
 from cnet.executors.container.logs import LogCopy
 from cnet.executors.container.records import RunRecords
 from cnet.supervision import RunExit, Usage
@@ -207,7 +207,12 @@ class ContainerRun:
         # they answer to that (0, perhaps) is not that they were done. One that is about to end
         # takes no connections any more.
         lost = self._engine_was_away or not await self._engine.takes_connections()
-        return "engine_restarted" if lost else None
+        return "engine_restarted" if lost or await self._another_engine() else None
+
+    async def _another_engine(self) -> bool:
+        """Whether the one that started it has ended since: no agent may have seen that."""
+        former = self._records.engine()
+        return former is not None and await self._engine.incarnation() != former
 
     async def _copy_rest(self) -> None:
         while True:
@@ -271,11 +276,7 @@ def removed_by_others(started_at: float | None) -> RunExit:
 def _own_pid(details: Mapping[str, Any]) -> int | None:
     """Its process, if that is one of this machine: an engine may run in another."""
     pid: int = details["State"].get("Pid", 0)
-    try:
-        groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii") if pid else ""
-    except OSError:
-        return None
-    return pid if details["Id"] in groups else None
+    return pid if pid and is_of_container(pid, details["Id"]) else None
 
 
 def _unix_time(stamp: str) -> float | None:
