@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from math import ceil
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import anyio
@@ -33,6 +33,7 @@ _FOR_TYPES = {
     "iou_threshold": ("yolo",),
     "trusted_types": ("sklearn",),
     "allow_joblib": ("sklearn",),
+    "convert": ("sklearn",),
     "class_name": ("custom",),
     "script_path": ("script",),
     "command": ("script",),
@@ -43,7 +44,18 @@ _FOR_TYPES = {
 """Fields of a config that only some model types have a use for."""
 
 
-class MlModelConfig(WithEnvironment, ServiceConfig):
+class ModelServiceConfig(ServiceConfig):
+    """What the program takes whatever it serves."""
+
+    max_waiting: int | None = Field(
+        None, ge=1, le=65_536, description="requests in line before others are refused (429)"
+    )
+    request_timeout_ms: int | None = Field(
+        None, ge=0, le=3_600_000, description="of requests that do not say so themselves (504)"
+    )
+
+
+class MlModelConfig(WithEnvironment, ModelServiceConfig):
     """`config` of an mlmodel."""
 
     model_config = ServiceConfig.model_config
@@ -64,9 +76,12 @@ class MlModelConfig(WithEnvironment, ServiceConfig):
         description="of a skops file, beyond what skops trusts",
     )
     allow_joblib: bool = Field(False, description="load a file that runs code of whoever made it")
-
+    convert: bool = Field(True, description="serve by ONNX Runtime where it is surely the same")
     class_name: str | None = Field(
         None, max_length=256, description="in the file of a custom model"
+    )
+    max_batch: int | None = Field(
+        None, ge=1, le=65_536, description="rows of several requests in one call of the model"
     )
     script_path: str | None = Field(
         None, min_length=1, max_length=4096, description="answers `predict <model_path> <input>`"
@@ -120,7 +135,7 @@ def sound_types(names: list[str]) -> list[str]:
     return names
 
 
-class OpenCvConfig(ServiceConfig):
+class OpenCvConfig(ModelServiceConfig):
     """`config` of an opencv service."""
 
     cascade_type: Literal["face", "eye", "smile"] = "face"
@@ -205,11 +220,21 @@ class MlModelExecutor(_ModelServer):
             arguments.append(f"--class={config.class_name}")
         if config.allow_joblib:
             arguments.append("--allow-joblib")
+        if runtime == "sklearn":
+            arguments.append(f"--cache-dir={self._cache(task)}")
+        if not config.convert:
+            arguments.append("--no-convert")
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
+        if config.max_batch is not None:
+            arguments.append(f"--max-batch={config.max_batch}")
         if runtime == "script":
             return _script_server(task, arguments)
         return _inference(task, arguments)
+
+    def _cache(self, task: Task) -> Path:
+        """A folder of this node that all models share, beside that of the runs."""
+        return self.log_path(task.workload_id).parent.parent.with_name("model-cache")
 
 
 class OpenCvExecutor(_ModelServer):
@@ -285,7 +310,11 @@ async def _require_file(field: str, path: str) -> None:
 
 def _inference(task: Task, arguments: list[str]) -> Command:
     """The program of this installation; threads follow the CPU quota, 0 means all there are."""
-    config: ServiceConfig = task.config
+    config: ModelServiceConfig = task.config
+    limits = {
+        "--max-waiting": config.max_waiting,
+        "--request-timeout-ms": config.request_timeout_ms,
+    }
     return Command(
         argv=(
             sys.executable,
@@ -295,10 +324,8 @@ def _inference(task: Task, arguments: list[str]) -> Command:
             f"--host={config.service_host}",
             f"--port={task.port}",
             f"--threads={ceil(task.spec.requirements.cpu)}",
+            *(f"{name}={value}" for name, value in limits.items() if value is not None),
         ),
-        env={"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": _openmp_threads(task)},
+        # The program sets the variables of numerical libraries by --threads.
+        env={"PYTHONUNBUFFERED": "1"},
     )
-
-
-def _openmp_threads(task: Task) -> str:
-    return str(max(1, ceil(task.spec.requirements.cpu)))

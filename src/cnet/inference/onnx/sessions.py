@@ -45,15 +45,18 @@ class Slot:
 class ModelSessions:
     """The sessions of one model; `run` may be called from several threads at once.
 
-    Raises ConfigError when the file is missing or is no model that ONNX Runtime can execute.
+    `content` is the model where it is not the file at `path` itself. Raises ConfigError when the
+    file is missing or is no model that ONNX Runtime can execute.
     Weights outside the model's folder are refused by ONNX Runtime itself.
     """
 
-    def __init__(self, path: Path, *, threads: int) -> None:
+    def __init__(self, path: Path, *, threads: int, content: bytes | None = None) -> None:
         self.path = path
         self.threads = threads
-        _check_file(path)
-        self._wide = _open_session(path, threads)
+        self._content = content
+        if content is None:
+            _check_file(path)
+        self._wide = _open_session(path, threads, content)
         self._narrow = self._wide if threads == 1 else None
         self._opening = threading.Lock()
         try:
@@ -88,7 +91,7 @@ class ModelSessions:
     def _narrow_session(self) -> ort.InferenceSession:
         with self._opening:
             if self._narrow is None:
-                self._narrow = _open_session(self.path, 1)
+                self._narrow = _open_session(self.path, 1, self._content)
             return self._narrow
 
 
@@ -101,7 +104,7 @@ def _check_file(path: Path) -> None:
         raise ConfigError(f"model file {path} is empty")
 
 
-def _open_session(path: Path, threads: int) -> ort.InferenceSession:
+def _open_session(path: Path, threads: int, content: bytes | None) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -113,7 +116,10 @@ def _open_session(path: Path, threads: int) -> ort.InferenceSession:
     options.enable_cpu_mem_arena = False
     try:
         return ort.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            path if content is None else content,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,
         )
     except Exception as error:
         raise ConfigError(f"model file {path} cannot be loaded: {_words(error)}") from error
