@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-import psutil
 import pytest
-from websockets.sync.client import ClientConnection, connect
 
 from tests.containers.working import agent_with, sleeper, spec
 from tests.support.agents import AgentProcess, wait_until
 from tests.support.engine import Engine
-
-Said = tuple[dict[str, Any], bytes, bytes]
+from tests.support.execs import answer, ask, heard, living, opened
 
 
 @pytest.fixture(scope="module")
@@ -36,40 +31,6 @@ def running(shared_agent: AgentProcess, engine: Engine) -> Iterator[dict[str, An
     assert made["status"] == "running", made
     yield made
     client.delete(made["id"])
-
-
-def ask(agent: AgentProcess, workload: dict[str, Any], **request: Any) -> httpx.Response:
-    path = f"{agent.url}/api/workloads/{workload['id']}/exec"
-    return httpx.post(path, json=request, timeout=60)
-
-
-def answer(agent: AgentProcess, workload: dict[str, Any], **request: Any) -> dict[str, Any]:
-    reply = ask(agent, workload, **request)
-    assert reply.status_code == 200, reply.text
-    found: dict[str, Any] = reply.json()
-    return found
-
-
-@contextmanager
-def opened(agent: AgentProcess, workload_id: str, **request: Any) -> Iterator[ClientConnection]:
-    url = agent.url.replace("http", "ws", 1)
-    with connect(f"{url}/api/workloads/{workload_id}/exec", proxy=None) as socket:
-        socket.send(json.dumps(request))
-        yield socket
-
-
-def heard(socket: ClientConnection, until: bytes | None = None) -> Said:
-    """The last words, and both outputs; `until` ends it when that has been said."""
-    outputs = {1: b"", 2: b""}
-    words: dict[str, Any] = {}
-    for message in socket:
-        if isinstance(message, str):
-            words |= json.loads(message)
-        else:
-            outputs[message[0]] += message[1:]
-        if until is not None and until in outputs[1]:
-            break
-    return words, outputs[1], outputs[2]
 
 
 def test_the_answer_has_all_that_was_said(
@@ -124,17 +85,6 @@ def test_a_terminal(shared_agent: AgentProcess, running: dict[str, Any]) -> None
         socket.send(b"\x03exit 7\n")
         words, _, _ = heard(socket)
     assert words["exit_code"] == 7
-
-
-def living(mark: str) -> list[int]:
-    return [each.pid for each in psutil.process_iter() if mark in " ".join(_words(each))]
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return []
 
 
 @pytest.mark.parametrize("tty", [False, True])
