@@ -90,9 +90,9 @@ def test_a_terminal_of_the_same_size(agent: AgentProcess, tmp_path: Path) -> Non
         wait_until(lambda: has(b"33 99"), timeout_s=60, what=lambda: str(bytes(said)))
         _set_size(mine, rows=44, columns=111)
         process.send_signal(signal.SIGWINCH)
-        os.write(mine, b"sleep 1; stty size; echo ready$((1+1)); sleep 600\n")
+        os.write(mine, b"sleep 1; stty size; tr a-z A-Z\nover\n")
         wait_until(lambda: has(b"44 111"), timeout_s=60, what=lambda: str(bytes(said)))
-        wait_until(lambda: has(b"ready2"), timeout_s=60)
+        wait_until(lambda: has(b"OVER"), timeout_s=60)
         os.write(mine, b"\x03exit 7\n")
         assert process.wait(timeout=60) == 7
     finally:

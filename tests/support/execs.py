@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import Any
 
 import httpx
 import psutil
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support.agents import AgentProcess
@@ -32,8 +34,24 @@ def answer(agent: AgentProcess, workload: dict[str, Any], **request: Any) -> dic
 def opened(agent: AgentProcess, workload_id: str, **request: Any) -> Iterator[ClientConnection]:
     url = agent.url.replace("http", "ws", 1)
     with connect(f"{url}/api/workloads/{workload_id}/exec", proxy=None) as socket:
-        socket.send(json.dumps(request))
+        with suppress(ConnectionClosed):  # what is refused unheard
+            socket.send(json.dumps(request))
         yield socket
+
+
+def fed(socket: ClientConnection, data: bytes) -> Said:
+    """As `heard`, while all that is sent, to its end; who only sends would wait for ever."""
+
+    def feed() -> None:
+        for at in range(0, len(data), 100_000):
+            socket.send(data[at : at + 100_000])
+        socket.send(json.dumps({"end_of_stdin": True}))
+
+    feeder = Thread(target=feed)
+    feeder.start()
+    said = heard(socket)
+    feeder.join()
+    return said
 
 
 def heard(socket: ClientConnection, until: bytes | None = None) -> Said:

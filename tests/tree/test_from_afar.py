@@ -11,7 +11,7 @@ import pytest
 
 from tests.api.node import Json, Node, process_spec, refused, until_told
 from tests.support.agents import alive, wait_until
-from tests.support.execs import answer, heard, living, opened
+from tests.support.execs import answer, fed, heard, living, opened
 from tests.tree.trees import NOTHING, Tree
 
 FAR = pytest.mark.parametrize("where", ["nanjing", "suqian"], ids=["child", "peer of the child"])
@@ -53,10 +53,7 @@ def test_a_command_inside_it_by_any_agent(tree: Tree, where: str) -> None:
         said = answer(agent, body, command=["sh", "-c", "cat; exit 3"], stdin="given")
         assert (said["stdout"], said["exit_code"]) == ("given", 3)
         with opened(agent, body["id"], command=["cat"], stdin=True) as socket:
-            for _ in range(10):
-                socket.send(b"x" * 100_000)
-            socket.send('{"end_of_stdin": true}')
-            words, stdout, _ = heard(socket)
+            words, stdout, _ = fed(socket, b"x" * 1_000_000)
         assert (words["exit_code"], stdout) == (0, b"x" * 1_000_000)
     mark = f"left at {body['id']}"
     with opened(

@@ -28,6 +28,10 @@ class ExecSession:
         self.exit_code: int | None = None
         """once the iteration has ended"""
 
+    def begin(self, request: dict[str, Any]) -> None:
+        """The first of all that is sent; an agent that refuses may have closed by then."""
+        self._put(json.dumps(request))
+
     def send(self, data: bytes) -> None:
         """Let the command read that; of no effect once it has ended."""
         for at in range(0, len(data), PIECE_BYTES):
@@ -87,8 +91,9 @@ def exec_session(http: Transport, path: str, request: dict[str, Any]) -> Iterato
             proxy=None,
         )
         with connection as socket:
-            socket.send(json.dumps(request))
-            yield ExecSession(socket)
+            session = ExecSession(socket)
+            session.begin(request)
+            yield session
     except InvalidStatus as error:
         body = error.response.body
         try:

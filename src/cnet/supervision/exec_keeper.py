@@ -190,6 +190,7 @@ def main(descriptor: str) -> None:
     signal.pthread_sigmask(
         signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
     )
+    os.set_inheritable(int(descriptor), False)
     linux.set_process_name("cnet-exec")
     linux.set_child_subreaper()
     ExecKeeper(socket.socket(fileno=int(descriptor))).keep()
