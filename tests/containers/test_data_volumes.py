@@ -9,7 +9,9 @@ import httpx
 import pytest
 
 from cnet.client import AgentClient
+from tests.containers.test_health import is_taken_up
 from tests.containers.working import agent_with, ended, output, sleeper, spec
+from tests.support.agents import wait_until
 from tests.support.engine import Engine
 from tests.tree.trees import Tree, room
 
@@ -58,7 +60,7 @@ def test_they_last_as_long_as_the_container(tmp_path: Path, engine: Engine) -> N
         assert made["status"] == "running", made
         agent.kill()
         agent.restart()
-        agent.client.wait_for(made["id"], until="running", timeout=60)
+        wait_until(lambda: is_taken_up(agent.client, made), timeout_s=60)
         agent.client.data.delete("tree")
         said = agent.client.exec(made["id"], ["cat", "/all/sub/b.txt"])
         assert said["stdout"] == "b" and len(left(tmp_path)) == 1

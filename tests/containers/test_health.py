@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from cnet.client import AgentClient
+from cnet.errors import TransitionError
 from tests.containers.working import agent_with, spec
 from tests.support.agents import AgentProcess, wait_until
 from tests.support.engine import IMAGE, Engine
@@ -35,6 +35,19 @@ def client(shared_agent: AgentProcess, engine: Engine) -> Iterator[AgentClient]:
     for workload in shared_agent.client.list():
         shared_agent.client.delete(workload["id"])
     assert not any(shared_agent.client.resources()["used"].values())
+
+
+def sicken(client: AgentClient, workload: dict[str, Any]) -> None:
+    """What it is asked for is not there any more."""
+    assert client.exec(workload["id"], ["sh", "-c", "rm /tmp/well"])["exit_code"] == 0
+
+
+def is_taken_up(client: AgentClient, workload: dict[str, Any]) -> bool:
+    """Whether a restarted agent has found it."""
+    try:
+        return bool(client.usage(workload["id"])["processes"])
+    except TransitionError:
+        return False
 
 
 def checked(script: str, check: Any, **fields: Any) -> dict[str, Any]:
@@ -86,7 +99,7 @@ def test_one_that_is_never_ready_has_failed(client: AgentClient, engine: Engine)
 def test_one_that_sickens_is_started_again(client: AgentClient) -> None:
     check = {"test": "test -e /tmp/well", **SOON}
     made = client.submit(checked("touch /tmp/well; sleep 600", check))
-    client.exec(made["id"], ["sh", "-c", "echo ill >/proc/1/fd/1; rm /tmp/well"])
+    sicken(client, made)
     again = client.wait_for(
         made["id"],
         until=lambda it: it["restarts"] == 1 and it["status"] == "running",
@@ -96,7 +109,7 @@ def test_one_that_sickens_is_started_again(client: AgentClient) -> None:
     never = client.submit(
         checked("touch /tmp/well; sleep 600", check, name="never", config={"restart_policy": "no"})
     )
-    client.exec(never["id"], ["rm", "/tmp/well"])
+    sicken(client, never)
     ended = client.wait_for(never["id"], timeout=120)
     assert (ended["status"], ended["status_reason"]) == ("failed", "unhealthy"), ended
     assert "2 probes failed in a row" in ended["status_detail"]
@@ -129,8 +142,10 @@ def built(engine: Engine, dockerfile: str) -> str:
         entry.size = len(dockerfile)
         archive.addfile(entry, io.BytesIO(dockerfile.encode()))
     name = "cnet-test/checked:latest"
-    said = engine.ask("POST", "/build", params={"t": name}, content=packed.getvalue())
-    assert "Successfully built" in json.dumps(said), said
+    transport = httpx.HTTPTransport(uds=str(engine.socket))
+    with httpx.Client(transport=transport, base_url="http://engine", timeout=60) as client:
+        said = client.post("/build", params={"t": name}, content=packed.getvalue()).text
+    assert "Successfully built" in said, said
     return name
 
 
@@ -138,7 +153,7 @@ def test_the_check_of_an_image(client: AgentClient, image: str) -> None:
     config = {"image": image, "command": ["sh", "-c", "sleep 1; touch /tmp/well; sleep 600"]}
     made = client.submit({"name": "i", "type": "container", "config": config, "stop_grace_s": 0})
     assert made["status"] == "running", made
-    client.exec(made["id"], ["rm", "/tmp/well"])
+    sicken(client, made)
     ended = client.wait_for(made["id"], timeout=120)
     assert (ended["status"], ended["status_reason"]) == ("failed", "unhealthy"), ended
     ignored = {**config, "command": ["sleep", "600"], "healthcheck": "none"}
@@ -154,8 +169,9 @@ def test_it_is_watched_on_after_the_agents_death(
     shared_agent.kill()
     shared_agent.restart()
     client = shared_agent.client
-    found = client.wait_for(made["id"], until="running", timeout=60)
+    wait_until(lambda: is_taken_up(client, made), timeout_s=60)
+    found = client.get(made["id"])
     assert found["container_id"] == made["container_id"]
-    client.exec(made["id"], ["rm", "/tmp/well"])
+    sicken(client, made)
     client.wait_for(made["id"], until=lambda it: it["restarts"] == 1, timeout=120)
     wait_until(lambda: client.get(made["id"])["status"] == "running", timeout_s=60)
