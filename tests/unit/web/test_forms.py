@@ -6,7 +6,6 @@ import json
 import shlex
 import string
 import subprocess
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -15,29 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
-from cnet.errors import PortTakenError, SpecError
-from cnet.executors.container.config import ContainerConfig
-from cnet.executors.data_config import DataConfig, UploadConfig
-from cnet.executors.gateway import DataGatewayConfig
-from cnet.executors.inference import FIELDS_OF_TYPES, MlModelConfig, OpenCvConfig
-from cnet.executors.process import ProcessConfig
-from cnet.executors.reservation import ReservationConfig
+from cnet.executors.data_config import UploadConfig
+from cnet.executors.inference import FIELDS_OF_TYPES
 from cnet.model.workload import WorkloadSpec
 from cnet.web.forms.fields import FormField
 from cnet.web.forms.kinds import KINDS, UPLOADS, KindForm, form_of, offered
 from cnet.web.forms.posted import WHOLE, Posted, read
 from cnet.web.forms.snippets import as_command, as_curl, as_yaml, upload_fields
 
-MODELS: Mapping[str, tuple[type[BaseModel], bool]] = {
-    "process": (ProcessConfig, False),
-    "container": (ContainerConfig, False),
-    "mlmodel": (MlModelConfig, True),
-    "opencv": (OpenCvConfig, True),
-    "data": (DataConfig, False),
-    "datagateway": (DataGatewayConfig, True),
-    "reservation": (ReservationConfig, False),
-}
-FORMS = {kind: form_of(kind, model, serves=serves) for kind, (model, serves) in MODELS.items()}
+FORMS = {kind: form_of(kind, model, serves=serves) for kind, (model, serves) in KINDS.items()}
 
 
 def filled(kind: str, **texts: str) -> Posted:
@@ -51,10 +36,6 @@ def filled(kind: str, **texts: str) -> Posted:
 def spec_of(posted: Posted) -> dict[str, Any]:
     assert not posted.problems
     return posted.spec
-
-
-def test_every_kind_has_a_form() -> None:
-    assert tuple(FORMS) == KINDS
 
 
 def test_the_seeds_defaults() -> None:
@@ -79,7 +60,7 @@ def test_the_seeds_defaults() -> None:
 @pytest.mark.parametrize("kind", FORMS)
 def test_all_that_the_api_takes_can_be_said(kind: str) -> None:
     """A field that is added to a model is in the form, unless somebody has decided otherwise."""
-    model, serves = MODELS[kind]
+    model, serves = KINDS[kind]
     missing = {
         f"config.{name}"
         for name in model.model_fields
@@ -212,11 +193,11 @@ def test_uploads_are_forms_of_their_own(how: str) -> None:
 
 def test_the_agents_answer_is_put_at_its_field() -> None:
     posted = filled("mlmodel", config__model_path="m.onnx")
-    posted.blame(SpecError("config.model_path: no file", field="config.model_path"))
+    posted.blame("config.model_path", "config.model_path: no file", code="invalid_field")
     assert posted.problems["config.model_path"].message == "no file"
-    posted.blame(PortTakenError("port 9001 is held by x"))
+    posted.blame(None, "port 9001 is held by x", code="port_taken")
     assert "config.service_port" in posted.problems
-    posted.blame(SpecError("there is something else", field="elsewhere.entirely"))
+    posted.blame("elsewhere.entirely", "there is something else", code="conflict")
     assert posted.problems[WHOLE].message == "there is something else"
 
 

@@ -11,7 +11,13 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from cnet.executors.inference import FIELDS_OF_TYPES, MODEL_TYPES
+from cnet.executors.base import Executor, ServesEndpoint
+from cnet.executors.container.config import ContainerConfig
+from cnet.executors.data_config import DataConfig
+from cnet.executors.gateway import DataGatewayConfig
+from cnet.executors.inference import FIELDS_OF_TYPES, MODEL_TYPES, MlModelConfig, OpenCvConfig
+from cnet.executors.process import ProcessConfig
+from cnet.executors.reservation import ReservationConfig
 from cnet.manager.admission import DEFAULT_RESTART
 from cnet.model.workload import WorkloadSpec
 from cnet.web.forms.fields import FormField, Group
@@ -183,9 +189,29 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         hints={"config.seconds": Hint(unit="s")},
     ),
 }
-KINDS: Final = tuple(LAYOUTS)
-"""Those that the page knows well, in the order in which they are offered."""
+KINDS: Final[Mapping[str, tuple[type[BaseModel], bool]]] = {
+    "process": (ProcessConfig, False),
+    "container": (ContainerConfig, False),
+    "mlmodel": (MlModelConfig, True),
+    "opencv": (OpenCvConfig, True),
+    "data": (DataConfig, False),
+    "datagateway": (DataGatewayConfig, True),
+    "reservation": (ReservationConfig, False),
+}
+"""Those that any agent can be asked for, even if only other nodes run them: the model of the config
+and whether its runs answer HTTP. In the order in which they are offered."""
 _PLAIN: Final = Layout(initial=_ROOM_1)
+
+
+def form_for(kind: str, executors: Mapping[str, Executor]) -> KindForm | None:
+    """The form of a kind that this agent can check; None for others."""
+    executor = executors.get(kind)
+    if executor is not None:
+        return form_of(kind, executor.config_model, serves=isinstance(executor, ServesEndpoint))
+    if kind not in KINDS:
+        return None
+    model, serves = KINDS[kind]
+    return form_of(kind, model, serves=serves)
 
 
 def form_of(kind: str, config_model: type[BaseModel], *, serves: bool) -> KindForm:

@@ -8,9 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from cnet.errors import CnetError, SpecError
 from cnet.executors.data_config import UploadConfig
-from cnet.manager.admission import field_error
 from cnet.model.workload import WorkloadSpec
 from cnet.web.forms.fields import FormField
 from cnet.web.forms.kinds import CONFIG, POLICY, PREFERENCES, UPLOADS, KindForm
@@ -45,20 +43,14 @@ class Posted:
         """The browser is to send files along."""
         return self.texts.get(f"{CONFIG}upload_method") in UPLOADS
 
-    def blame(self, error: CnetError) -> None:
+    def blame(self, path: str | None, message: str, *, code: str) -> None:
         """Note what the agent says to the spec, at the field if one is named."""
-        named = error.field if isinstance(error, SpecError) else None
-        name = field_of(self.form, named or "") or _taken_port(self.form, error)
-        message = error.message
-        if named and name:
-            message = message.removeprefix(f"{named}: ")
-        self.problems[name or WHOLE] = Problem(message=message, type=error.code)
-
-
-def _taken_port(form: KindForm, error: CnetError) -> str | None:
-    """Who holds a port is a conflict and names no field, but there is one to correct."""
-    name = f"{CONFIG}service_port"
-    return name if error.code == "port_taken" and form.field(name) is not None else None
+        name = field_of(self.form, path or "")
+        if path and name:
+            message = message.removeprefix(f"{path}: ")
+        if name is None and code == "port_taken":  # a conflict, which names no field
+            name = field_of(self.form, f"{CONFIG}service_port")
+        self.problems[name or WHOLE] = Problem(message=message, type=code)
 
 
 def read(form: KindForm, sent: Mapping[str, str]) -> Posted:
@@ -134,8 +126,6 @@ def _validate(
                 name or WHOLE,
                 Problem(message=message, type=problem["type"], context=problem.get("ctx", {})),
             )
-        if not posted.problems:
-            posted.blame(field_error(error, prefix=prefix))
 
 
 def field_of(form: KindForm, path: str) -> str | None:

@@ -53,7 +53,7 @@ def upload_fields(spec: Mapping[str, Any]) -> dict[str, str]:
     """The parts of an upload's form beside the files (docs/data.md)."""
     config = {name: value for name, value in spec["config"].items() if name != "upload_method"}
     return {
-        "name": spec["name"],
+        "name": spec.get("name", ""),
         "requirements": json.dumps(spec.get("requirements", {})),
         "config": json.dumps(config, ensure_ascii=False),
     }
