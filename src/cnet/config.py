@@ -53,6 +53,7 @@ class AgentSettings(_Section):
     )
     auth: AuthSettings = Field(default_factory=AuthSettings)
     stop_workloads_on_exit: bool = False
+    allow_exec: bool = Field(True, description="let users run commands inside its workloads")
     keep_ended: int = Field(10_000, ge=0, description="ended workloads kept for `cnet ps -a`")
     max_body_bytes: int = Field(1 * MIB, ge=1024, description="of a request to the API")
 

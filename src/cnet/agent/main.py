@@ -39,6 +39,7 @@ from cnet.executors.commands import LogLimits
 from cnet.manager import Journal
 from cnet.register import Ledger
 from cnet.supervision import Supervisor
+from cnet.web import Pages
 
 logger = structlog.get_logger(__name__)
 
@@ -170,12 +171,14 @@ class Agent:
             started_at=clock.now(),
             data=data.for_routes(remote),
             base_url=_url(listener),
+            allow_exec=settings.agent.allow_exec,
         )
         apps = create_app(
             context,
             directory=tree.directory,
             token=token,
             max_body_bytes=settings.agent.max_body_bytes,
+            pages=lambda api: Pages(context, api, token=token),
         )
         tree.links.attach(exchange=tree.exchange, app=apps.inner)
         server = _Server(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,7 +12,7 @@ from cnet.api import errors
 from cnet.api.context import ApiContext
 from cnet.api.document import DocumentedApp
 from cnet.api.guard import Guard
-from cnet.api.routes import access_keys, data, events, node, plan, register, workloads
+from cnet.api.routes import access_keys, data, events, execs, node, plan, register, workloads
 from cnet.api.services.replicas import Directory
 from cnet.api.services.routes import ServiceRoutes
 from cnet.cluster.sockets import LINK_PATH
@@ -35,23 +36,37 @@ class Applications:
 
 
 def create_app(
-    context: ApiContext, *, directory: Directory, token: str | None, max_body_bytes: int
+    context: ApiContext,
+    *,
+    directory: Directory,
+    token: str | None,
+    max_body_bytes: int,
+    pages: Callable[[ASGIApp], ASGIApp] | None = None,
 ) -> Applications:
-    """The routes behind the guard; `token` None means loopback rules (docs/adr/0005)."""
+    """The routes behind the guard; `token` None means loopback rules (docs/adr/0005).
+
+    `pages` puts the web page in front of the routes, for those who connect; links see no pages.
+    """
     app = DocumentedApp(
-        title="CNET agent", version=cnet.__version__, description=DESCRIPTION, redoc_url=None
+        title="CNET agent",
+        version=cnet.__version__,
+        description=DESCRIPTION,
+        docs_url=None,  # the web page has one that loads nothing from elsewhere
+        redoc_url=None,
     )
     app.state.context = context
-    for module in (workloads, data, access_keys, plan, node, register, events):
+    for module in (workloads, execs, data, access_keys, plan, node, register, events):
         app.include_router(module.router)
     errors.install(app)
     inner = ServiceRoutes(app, directory=directory, carrier=context.links)
+
+    shown = inner if pages is None else pages(inner)
 
     async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and scope["path"] == LINK_PATH:
             await context.links.accept(scope, receive, send)
         else:
-            await inner(scope, receive, send)
+            await shown(scope, receive, send)
 
     guard = Guard(
         entrance,

@@ -47,6 +47,8 @@ class ApiContext:
     """None where the agent stores nothing"""
     base_url: str = ""
     """where this agent answers, for endpoints that lead by way of it"""
+    allow_exec: bool = True
+    """whether commands may be run inside this node's workloads"""
     closing: anyio.Event = field(default_factory=anyio.Event)
     """Set when the agent goes: streams end by themselves."""
 

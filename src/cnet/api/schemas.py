@@ -222,6 +222,15 @@ class UsageBody(Body):
     at: str
 
 
+class ExecBody(Body):
+    """How a command inside a workload has ended."""
+
+    exit_code: int = Field(description="128 + n: ended by signal n")
+    stdout: str
+    stderr: str
+    cut_off: bool = Field(description="more than 1 MiB was said, which is left out here")
+
+
 class NodeBody(Body):
     """A node and its room, as its agent has last described it."""
 
@@ -289,6 +298,23 @@ class StatsBody(Body):
     peer_nodes_count: int
     workloads_count: int
     workloads_by_status: dict[str, int]
+
+
+class HistorySample(Body):
+    """One look at the node."""
+
+    at: str
+    held: ResourcesBody = Field(description="by workloads and stored data")
+    busy_cpu: float = Field(description="cores that all processes of the machine kept busy")
+    memory_used: int = Field(description="bytes in use on the machine, by whomever")
+
+
+class HistoryBody(Body):
+    """The last hour of this node."""
+
+    interval_s: int
+    total: ResourcesBody
+    samples: list[HistorySample]
 
 
 class NodesBody(Body):

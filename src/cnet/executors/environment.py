@@ -27,10 +27,25 @@ def require_text(text: str) -> None:
     """What cannot be handed to exec is refused here, not discovered in a shim."""
     if "\0" in text:
         raise ValueError("must not contain a NUL character")
+    require_unicode(text)
+
+
+def require_unicode(text: str) -> None:
+    """What has no form in UTF-8 is refused."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("must be valid Unicode (a lone surrogate was found)") from None
+
+
+def require_variables(env: dict[str, str]) -> dict[str, str]:
+    """The same, for names and values of an environment."""
+    for name, value in env.items():
+        require_text(value)
+        require_text(name)
+        if not name or "=" in name:
+            raise ValueError('names must not be empty nor contain "="')
+    return env
 
 
 class WithEnvironment(BaseModel):
@@ -51,9 +66,4 @@ class WithEnvironment(BaseModel):
     @field_validator("env", "secret_env")
     @classmethod
     def _sound_env(cls, env: dict[str, str]) -> dict[str, str]:
-        for name, value in env.items():
-            require_text(value)
-            require_text(name)
-            if not name or "=" in name:
-                raise ValueError('names must not be empty nor contain "="')
-        return env
+        return require_variables(env)

@@ -72,6 +72,23 @@ class EventBus:
             await self._news_or(news, until)
         return []
 
+    async def latest(
+        self, limit: int, *, workload_id: str | None = None, before: int | None = None
+    ) -> list[AgentEvent]:
+        """Events that the journal still has, newest first; of one workload, or below a number."""
+        end = self._seq + 1 if before is None else before
+        found = [
+            event
+            for event in reversed(self._recent)
+            if event.seq < end and workload_id in (None, event.workload_id)
+        ][:limit]
+        if len(found) < limit:
+            oldest = min(end, self._recent[0].seq) if self._recent else end
+            found += await anyio.to_thread.run_sync(
+                self._journal.events_before, oldest, limit - len(found), workload_id
+            )
+        return found
+
     @staticmethod
     async def _news_or(news: anyio.Event, until: anyio.Event) -> None:
         async def watch(event: anyio.Event) -> None:

@@ -164,12 +164,21 @@ class Journal:
 
     def events_after(self, seq: int, limit: int) -> list[AgentEvent]:
         """Recorded events with a higher number, in order; safe beside the writer."""
+        return self._events("seq > ? ORDER BY seq LIMIT ?", (seq, limit))
+
+    def events_before(self, seq: int, limit: int, workload_id: str | None) -> list[AgentEvent]:
+        """Recorded events with a lower number, newest first, of all workloads or of one."""
+        if workload_id is None:
+            return self._events("seq < ? ORDER BY seq DESC LIMIT ?", (seq, limit))
+        condition = "seq < ? AND workload_id = ? ORDER BY seq DESC LIMIT ?"
+        return self._events(condition, (seq, workload_id, limit))
+
+    def _events(self, condition: str, values: tuple[int | str, ...]) -> list[AgentEvent]:
         connection = sqlite3.connect(self._path)
         try:
             rows = connection.execute(
-                "SELECT seq, time, event, workload_id, data FROM events "
-                "WHERE seq > ? ORDER BY seq LIMIT ?",
-                (seq, limit),
+                f"SELECT seq, time, event, workload_id, data FROM events WHERE {condition}",  # noqa: S608
+                values,
             ).fetchall()
         finally:
             connection.close()

@@ -21,13 +21,16 @@ from cnet.delegation import Coordinator
 from cnet.delegation.messages import from_json
 from cnet.errors import CapacityError, MalformedError, PortTakenError, TransitionError
 from cnet.executors.base import Executor, KeepsLogs
+from cnet.executors.execs import Console, ExecRequest
 from cnet.manager.acceptance import Acceptance
 from cnet.manager.book import Book
 from cnet.manager.driving import Driving
 from cnet.manager.elsewhere import Elsewhere
 from cnet.manager.engines import Engines
 from cnet.manager.events import EventBus
+from cnet.manager.execs import ExecSessions
 from cnet.manager.forgetting import Forgetting
+from cnet.manager.history import History
 from cnet.manager.journal import Journal, Record
 from cnet.manager.own_node import OwnNode
 from cnet.manager.placing import Alone, Network, Placing
@@ -78,6 +81,7 @@ class Manager:
         self.executors = executors
         self.journal = journal
         self.events = EventBus(journal)
+        self.history = History(ledger)
         self.own_node = OwnNode(node_id, ledger, executors, incarnation=incarnation)
         network = network or Alone()
         self._placing = Placing(self, network)
@@ -95,6 +99,7 @@ class Manager:
         self._state.on_change = self._changed
         self._tasks = Tasks()
         self._book = Book()
+        self._execs = ExecSessions(node_id)
         self._assemble(keep_ended)
 
     def _assemble(self, keep_ended: int) -> None:
@@ -154,6 +159,7 @@ class Manager:
             self._recovery.run()
             self._engines.start()
             self._tasks.spawn(self._placing.run, name="placing")
+            self._tasks.spawn(self.history.run, name="history")
             task_status.started()
             while True:
                 await anyio.sleep(TICK_S)
@@ -299,6 +305,10 @@ class Manager:
             return await anyio.to_thread.run_sync(run.usage)
         except ProcessLookupError:
             raise TransitionError(f"workload {workload_id} has just ended") from None
+
+    async def exec(self, workload_id: str, request: ExecRequest, console: Console) -> int:
+        """Run a command inside a workload that runs here; its exit code. See `ExecSessions`."""
+        return await self._execs.run(self.get(workload_id), request, console)
 
     def keeper_of_logs(self, workload: Workload) -> KeepsLogs | None:
         """Who has the workload's output, if its kind leaves any."""

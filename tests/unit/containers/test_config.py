@@ -235,8 +235,12 @@ def test_folders_are_those_they_really_are(tmp_path: Path) -> None:
 
 def test_what_is_said_comes_before_what_is_found(tmp_path: Path) -> None:
     env = {"DOCKER_HOST": "tcp://127.0.0.1:2375", "HOME": str(tmp_path)}
-    assert candidates("unix:///a.sock", env) == ["unix:///a.sock"]
-    assert candidates(None, env) == ["tcp://127.0.0.1:2375"]
+    assert urls("unix:///a.sock", env) == ["unix:///a.sock"]
+    assert urls(None, env) == ["tcp://127.0.0.1:2375"]
+
+
+def urls(configured: str | None, env: dict[str, str]) -> list[str]:
+    return [address.url for address in candidates(configured, env)]
 
 
 def test_sockets_that_are_there_are_found(tmp_path: Path) -> None:
@@ -245,7 +249,7 @@ def test_sockets_that_are_there_are_found(tmp_path: Path) -> None:
         mine.bind(str(tmp_path / "docker.sock"))
         other.bind(str(tmp_path / "podman/podman.sock"))
         env = {"XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path / "nobody")}
-        found = [address for address in candidates(None, env) if str(tmp_path) in address]
+        found = [address for address in urls(None, env) if str(tmp_path) in address]
     assert found == [f"unix://{tmp_path}/docker.sock", f"unix://{tmp_path}/podman/podman.sock"]
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 import cnet
 from cnet._support import clock
+from cnet._support.clock import rfc3339
 from cnet.api import render, schemas
 from cnet.api.bodies import described, read_body
 from cnet.api.context import ApiContext, Context
@@ -18,6 +19,7 @@ from cnet.api.document import answer, errors
 from cnet.api.errors import json_response
 from cnet.api.relay import Relayed
 from cnet.errors import ConflictError, NotFoundError
+from cnet.manager.history import EVERY_S
 from cnet.model.lifecycle import WIRE_STATUSES
 from cnet.model.node import KnownNode
 from cnet.register.view import View
@@ -112,6 +114,27 @@ async def stats(context: Context) -> Response:
             "peer_nodes_count": relations.count("peer"),
             "workloads_count": sum(counts.values()),
             "workloads_by_status": {status: counts.get(status, 0) for status in WIRE_STATUSES},
+        }
+    )
+
+
+@router.get("/history", responses={200: answer(schemas.HistoryBody), **errors()})
+async def history(context: Context) -> Response:
+    """What this node held and used over the last hour, oldest first."""
+    samples = context.manager.history.samples()
+    return json_response(
+        {
+            "interval_s": EVERY_S,
+            "total": context.manager.ledger.capacity.to_wire(),
+            "samples": [
+                {
+                    "at": rfc3339(sample.at),
+                    "held": sample.held.to_wire(),
+                    "busy_cpu": sample.busy_millicores / 1000,
+                    "memory_used": sample.memory_used,
+                }
+                for sample in samples
+            ],
         }
     )
 

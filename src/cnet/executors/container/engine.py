@@ -12,14 +12,16 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 import structlog
-from anyio.abc import TaskStatus
+from anyio.abc import ByteStream, TaskStatus
 
 from cnet.errors import CnetError, ConfigError, UnreachableError
-from cnet.executors.container.discovery import UNIX, candidates
+from cnet.executors.container.connecting import Address, RefusedError, taken_over
+from cnet.executors.container.discovery import TlsFiles, candidates
 from cnet.executors.container.ping import ping
 
 if TYPE_CHECKING:
@@ -58,22 +60,24 @@ class EngineError(CnetError):
 class Engine:
     """Asks the engine at `host` (None: the one that is found). `run` must be running.
 
-    Raises ConfigError for a `host` that is no address. `on_change` is called when the engine comes
+    Raises ConfigError for a `host` that is no address, and for files of `tls` that cannot be read.
+    `on_change` is called when the engine comes
     or goes, `on_connected` when its events are heard from then on, `on_event` with (container id,
     action) for the containers with the label `label`.
     """
 
-    def __init__(self, host: str | None, *, label: str) -> None:
+    def __init__(self, host: str | None, *, label: str, tls: TlsFiles | None = None) -> None:
         if host is not None:
-            candidates(host)  # a wrong address is told at once
+            candidates(host, tls=tls)  # a wrong address is told at once
         self._host = host
+        self._tls = tls
         self._label = label
         self.absence: str | None = "not looked for yet"
         """why it cannot be asked; None when it can"""
         self.on_change: Callable[[], None] = lambda: None
         self.on_connected: Callable[[], None] = lambda: None
         self.on_event: Callable[[str, str], None] = lambda *_: None
-        self._address = ""
+        self._address = Address("")
         self._client: Docker | None = None
         self._wanted = anyio.Event()
         self._usable = anyio.Event()
@@ -108,7 +112,7 @@ class Engine:
         """Why there is none; None when `_address` is that of one."""
         reasons = []
         try:
-            addresses = candidates(self._host)
+            addresses = candidates(self._host, tls=self._tls)
         except ConfigError as error:  # of an environment that was not made for us
             return error.message
         for address in addresses:
@@ -121,7 +125,7 @@ class Engine:
 
     def _come(self) -> None:
         if self.absence is not None:
-            log.info("engine_found", address=self._address)
+            log.info("engine_found", address=str(self._address))
             self.absence = None
             self.on_change()
 
@@ -220,6 +224,31 @@ class Engine:
         """Whether a new one is answered now."""
         return await ping(self._address, PING_TIMEOUT_S) is None
 
+    async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The answer to a POST for which the client library has no function; JSON, or text."""
+
+        async def request(client: Docker) -> Any:
+            return await client._query_json(path, method="POST", data=dict(body or {}))
+
+        return await self.ask(request)
+
+    @asynccontextmanager
+    async def conversation(
+        self, path: str, body: Mapping[str, Any]
+    ) -> AsyncIterator[tuple[ByteStream, bytes]]:
+        """A connection of its own that the engine hands over; and what has come over it so far.
+
+        Raises EngineAwayError, also when it breaks inside, and EngineError.
+        """
+        await self._ready()
+        try:
+            async with taken_over(self._address, path, body) as taken:
+                yield taken
+        except RefusedError as error:
+            raise EngineError(error.status, error.message) from error
+        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
+            raise EngineAwayError(f"{path}: {type(error).__name__}") from error
+
     @asynccontextmanager
     async def stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[Any]:
         """The body of an answer that goes on, as aiohttp's StreamReader.
@@ -247,17 +276,21 @@ class Engine:
         return self._client
 
 
-def _open(address: str) -> Docker:
+def _open(address: Address) -> Docker:
     aiodocker = importlib.import_module("aiodocker")
     aiohttp = importlib.import_module("aiohttp")
     # No limit: logs are followed by a connection each, which must not shut out all else.
-    if address.startswith(UNIX):
-        connector = aiohttp.UnixConnector(address.removeprefix(UNIX), limit=0)
-        address = f"{UNIX}localhost"
+    if address.socket is not None:
+        connector = aiohttp.UnixConnector(address.socket, limit=0)
+        url = "unix://localhost"
+    elif address.tls is not None:
+        connector = aiohttp.TCPConnector(limit=0, ssl=address.tls)
+        url = urlsplit(address.url)._replace(scheme="https").geturl()
     else:
         connector = aiohttp.TCPConnector(limit=0)
+        url = address.url
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=PING_TIMEOUT_S)
-    client: Docker = aiodocker.Docker(url=address, connector=connector, timeout=timeout)
+    client: Docker = aiodocker.Docker(url=url, connector=connector, timeout=timeout)
     return client
 
 

@@ -14,7 +14,7 @@ import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
-from cnet.errors import ExecutionError, SpecError, TransientError
+from cnet.errors import ExecutionError, SpecError, TransientError, TransitionError
 from cnet.executors.base import (
     Executor,
     FetchesInputs,
@@ -29,6 +29,8 @@ from cnet.executors.container import creating, records
 from cnet.executors.container.checks import require_network, require_possible, resolved
 from cnet.executors.container.config import ContainerConfig
 from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
+from cnet.executors.container.exec import ContainerExec
+from cnet.executors.container.exec import sweep as exec_sweep
 from cnet.executors.container.images import Images, missing
 from cnet.executors.container.logs import LogCopy, LogFile
 from cnet.executors.container.ports import PortPublisher
@@ -40,6 +42,7 @@ from cnet.executors.container.run import (
     remove_container,
     removed_by_others,
 )
+from cnet.executors.execs import Console, ExecRequest, Execs
 from cnet.model.workload import WorkloadSpec
 from cnet.supervision import RunExit
 from cnet.supervision.procfs import boot_id
@@ -88,6 +91,7 @@ class ContainerExecutor(PortPublisher):
         self._runs: dict[str, ContainerRun] = {}
         self._tasks: TaskGroup | None = None
         self._told: Callable[[], None] = lambda: None
+        self._execs: set[str] = set()
 
     # --- the engine ----------------------------------------------------------------------------
 
@@ -137,6 +141,7 @@ class ContainerExecutor(PortPublisher):
         """Remove containers of this agent that nobody wants any more."""
         try:
             self._info = await self._engine.get("info")
+            await exec_sweep(self._engine, self._settings.root, self._execs)
             found = await self._list()
             if self._settings.known is None:
                 return
@@ -204,6 +209,14 @@ class ContainerExecutor(PortPublisher):
         """Images stay with the engine."""
 
     # --- runs ----------------------------------------------------------------------------------
+
+    async def exec(self, task: Task, request: ExecRequest, console: Console) -> int:
+        """See `Execs`."""
+        if (run := self._runs.get(task.run_id)) is None:
+            raise TransitionError(f"workload {task.workload_id} is not running")
+        folder = self._records(task.workload_id, task.attempt)
+        command = ContainerExec(self._engine, run.container_id, folder, request, self._execs)
+        return await command.run(console)
 
     async def start(self, task: Task) -> ContainerRun:
         """Create and start the container; waits for an engine that goes away meanwhile."""
@@ -367,5 +380,5 @@ if TYPE_CHECKING:  # these are found by `isinstance`, which does not look at par
 
     def _abilities(
         it: ContainerExecutor,
-    ) -> tuple[Executor, FetchesInputs, KeepsLogs, NeedsEngine, PublishesPorts, WorksBeside]:
-        return it, it, it, it, it, it
+    ) -> tuple[Executor, Execs, FetchesInputs, KeepsLogs, NeedsEngine, PublishesPorts, WorksBeside]:
+        return it, it, it, it, it, it, it

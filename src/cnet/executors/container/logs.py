@@ -19,6 +19,7 @@ import structlog
 
 from cnet.executors.commands import LogLimits
 from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
+from cnet.executors.container.multiplex import Demultiplexer
 
 log = structlog.get_logger(__name__)
 
@@ -26,39 +27,26 @@ CHUNK_BYTES = 262_144
 RETRY_S = 1.0
 MAX_FILES = 100
 FINAL_TRIES = 3
-STDERR = 2
-"""Kinds above it are words of the engine itself."""
-_HEADER = struct.Struct(">BxxxL")
 _NOTE = struct.Struct("=QQQQ")
 _STAMP = re.compile(r"(?P<whole>[\d-]+T[\d:]+)(?:\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d:\d\d)")
 NS_PER_S = 1_000_000_000
 
 
 class Frames:
-    """Takes the engine's stream apart: a header, a time and a piece of output again and again."""
+    """Takes the engine's log apart: pieces of output, a time before each."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._pieces = Demultiplexer()
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Pieces that are complete by now, with their times in nanoseconds since 1970.
 
         Raises ValueError for what is no such stream, and when the engine says in it what is wrong.
         """
-        data = self._rest + data
         found = []
-        at = 0
-        while len(data) - at >= _HEADER.size:
-            kind, size = _HEADER.unpack_from(data, at)
-            start, end = at + _HEADER.size, at + _HEADER.size + size
-            if len(data) < end:
-                break
-            if kind > STDERR:
-                raise ValueError(data[start:end].decode(errors="replace").strip())
-            stamp, _, piece = data[start:end].partition(b" ")
+        for _, stamped in self._pieces.feed(data):
+            stamp, _, piece = stamped.partition(b" ")
             found.append((nanoseconds(stamp.decode("ascii")), piece))
-            at = end
-        self._rest = data[at:]
         return found
 
 

@@ -3,22 +3,19 @@ node where nobody runs containers need not hold."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import anyio
-from anyio.abc import ByteStream
 
-from cnet.executors.container.discovery import UNIX
+from cnet.executors.container.connecting import Address, connect
 
 _REQUEST = b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n"
 _MAX_ANSWER = 4096
 
 
-async def ping(address: str, timeout_s: float) -> str | None:
+async def ping(address: Address, timeout_s: float) -> str | None:
     """Why it does not answer; None when it does."""
     try:
         with anyio.fail_after(timeout_s):
-            async with await _connect(address) as stream:
+            async with await connect(address) as stream:
                 await stream.send(_REQUEST)
                 answer = await stream.receive(_MAX_ANSWER)
     except TimeoutError:
@@ -29,13 +26,6 @@ async def ping(address: str, timeout_s: float) -> str | None:
         return f"{address} has closed the connection"
     status = answer.split(b" ", 2)[1:2]
     return None if status == [b"200"] else f"{address} does not speak the Docker Engine API"
-
-
-async def _connect(address: str) -> ByteStream:
-    if address.startswith(UNIX):
-        return await anyio.connect_unix(address.removeprefix(UNIX))
-    parts = urlsplit(address)
-    return await anyio.connect_tcp(parts.hostname or "", parts.port or 0)
 
 
 def _innermost(error: OSError) -> OSError:

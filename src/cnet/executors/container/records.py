@@ -4,6 +4,7 @@
 <root>/<workload id>/<attempt>/started   the container of the run
                                stop      somebody has asked for its end
                                position  up to where its log has been copied
+                               execs/    commands that run beside it, by the engine's ids
                                exit      how it ended; the container may go then
 """
 
@@ -23,6 +24,7 @@ from cnet.errors import ExecutionError, StorageFullError
 from cnet.supervision import RunExit
 
 OUTPUT_LOG = "output.log"
+EXECS = "execs"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -89,6 +91,22 @@ class RunRecords:
         """Whether its end was asked for."""
         return (self.path / "stop").exists()
 
+    def note_exec(self, exec_id: str) -> None:
+        """A command is about to run beside it. Raises StorageFullError, ExecutionError."""
+        try:
+            folder = self.path / EXECS
+            folder.mkdir(mode=0o700, exist_ok=True)
+            (folder / exec_id).touch(mode=0o600)
+        except OSError as error:
+            if error.errno in FULL:
+                raise StorageFullError(f"no room for {self.path}: {error.strerror}") from error
+            raise ExecutionError(f"{self.path}: {error.strerror}", code="exec_failed") from error
+
+    def forget_exec(self, exec_id: str) -> None:
+        """It is over."""
+        with suppress(OSError):  # the next agent finds out that it is
+            (self.path / EXECS / exec_id).unlink(missing_ok=True)
+
     def note_exit(self, ended: RunExit) -> None:
         """How it ended; durable on return. Raises OSError."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -105,6 +123,11 @@ class RunRecords:
         except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
             return None
         return content
+
+
+def noted_execs(root: Path) -> list[Path]:
+    """Of all runs, those that nobody has seen the end of; the names are the engine's ids."""
+    return list(root.glob(f"*/*/{EXECS}/*"))
 
 
 def remove(root: Path, workload_id: str) -> None:

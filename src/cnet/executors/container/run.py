@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,6 +19,7 @@ from cnet._support import clock
 from cnet.errors import TransientError
 from cnet.executors.container import oom
 from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
+from cnet.executors.container.exec import is_of_container
 from cnet.executors.container.logs import LogCopy
 from cnet.executors.container.records import RunRecords
 from cnet.supervision import RunExit, Usage
@@ -271,11 +271,7 @@ def removed_by_others(started_at: float | None) -> RunExit:
 def _own_pid(details: Mapping[str, Any]) -> int | None:
     """Its process, if that is one of this machine: an engine may run in another."""
     pid: int = details["State"].get("Pid", 0)
-    try:
-        groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii") if pid else ""
-    except OSError:
-        return None
-    return pid if details["Id"] in groups else None
+    return pid if pid and is_of_container(pid, details["Id"]) else None
 
 
 def _unix_time(stamp: str) -> float | None:
