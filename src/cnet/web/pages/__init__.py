@@ -1,12 +1,22 @@
 """The pages, a module each."""
 
-from cnet.web.pages import docs, login, overview
+from cnet.web.pages import data, docs, login, models, overview, submit
 
-ROUTERS = (overview.router, login.router, docs.router)
+ROUTERS = (
+    overview.router,
+    submit.router,
+    models.router,
+    data.router,
+    login.router,
+    docs.router,
+)
 """In the order in which they are asked."""
 
 NAVIGATION = (
     ("/", "activity", "overview"),
+    ("/submit", "plus-circle", "submit"),
+    ("/models", "cpu", "models"),
+    ("/data", "database", "data"),
     ("/docs", "code", "docs"),
 )
 """Path, icon (web/icons.txt), and its name in messages/layout.toml below `nav`."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from cnet.web.asking import Answer, path_of
 from cnet.web.forms import snippets, texts
 from cnet.web.forms.kinds import CONFIG, KINDS, KindForm, form_for, offered
-from cnet.web.forms.posted import WHOLE, Posted, Problem, read
+from cnet.web.forms.posted import WHOLE, Posted, read
 from cnet.web.rendering import language_of, page, see_other
 from cnet.web.state import RequireWrite, Web, WebState
 
