@@ -61,6 +61,11 @@ class KindForm:
         found = {each: tuple(it for it in self.fields if it.group == each) for each in order}
         return {name: fields for name, fields in found.items() if fields}
 
+    def condition(self, group: Group) -> tuple[str, tuple[str, ...]] | None:
+        """With which values of another field a whole group counts; None: always, or in part."""
+        conditions = {each.when for each in self.groups[group]}
+        return conditions.pop() if len(conditions) == 1 else None
+
     def field(self, name: str) -> FormField | None:
         """The one of that name."""
         return next((each for each in self.fields if each.name == name), None)
@@ -131,7 +136,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         },
     ),
     "mlmodel": Layout(
-        basic=("model_type", "model_path", "service_port"),
+        basic=("model_type", "service_port", "model_path"),
         initial={
             "config.model_type": "yolo",
             "config.service_port": "9001",
@@ -147,7 +152,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         hidden=frozenset({"config.framework"}),
     ),
     "opencv": Layout(
-        basic=("cascade_type", "cascade_path", "service_port"),
+        basic=("cascade_type", "service_port", "cascade_path"),
         initial={"config.service_port": "9000", **_room("0.5", "512")},
     ),
     "data": Layout(

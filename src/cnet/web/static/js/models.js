@@ -93,7 +93,11 @@ function startPictures() {
       const plate = shape("rect", { x, y: top, height: high, class: "box-plate" });
       group.append(rect, plate, text);
       boxes.append(group);
-      plate.setAttribute("width", text.getComputedTextLength() + size * 0.7);
+      const wide = text.getComputedTextLength() + size * 0.7;
+      const left = Math.max(0, Math.min(x, width - wide)); // inside the picture
+      plate.setAttribute("width", wide);
+      plate.setAttribute("x", left);
+      text.setAttribute("x", left + size * 0.35);
       const item = document.createElement("li");
       item.className = `tag ${colour(each)}`;
       item.textContent = caption(each);
