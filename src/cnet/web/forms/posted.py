@@ -45,11 +45,11 @@ class Posted:
 
     def blame(self, path: str | None, message: str, *, code: str) -> None:
         """Note what the agent says to the spec, at the field if one is named."""
+        if path is None and code == "port_taken":  # a conflict, which names no field
+            path, message = f"{CONFIG}service_port", message.removeprefix("service_port: ")
         name = field_of(self.form, path or "")
         if path and name:
             message = message.removeprefix(f"{path}: ")
-        if name is None and code == "port_taken":  # a conflict, which names no field
-            name = field_of(self.form, f"{CONFIG}service_port")
         self.problems[name or WHOLE] = Problem(message=message, type=code)
 
 

@@ -39,5 +39,5 @@ def sentence(problem: Problem, language: Language) -> str:
 
 
 def _text(section: str, key: str, language: Language) -> str | None:
-    found = catalogue().get(f"forms.{section}.{key}")
+    found = catalogue().get(f"forms.{section}.{key}")  # message:forms.
     return None if found is None else found[language]

@@ -28,11 +28,14 @@ async function below(entry, path) {
 
 async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (entries.length === 0) return plain(transfer.files); // no folder can be among them
   const tree = entries.length > 1 || entries.some((entry) => entry.isDirectory);
   const lists = [];
   for (const entry of entries) lists.push(...await below(entry, ""));
   return { tree, files: inside(lists, entries.length === 1) };
 }
+
+const plain = (files) => ({ tree: files.length > 1, files: [...files].map((file) => ({ path: file.name, file })) });
 
 /** The paths in the object: the folder that was chosen is the object itself. */
 function inside(list, single) {
