@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST ?= $(BIN)/python -m pytest
+# Processes that share the tests: 0 for one after the other, auto for what the machine has room for.
+WORKERS ?= auto
 CLIENTS := $(VENV)/s3-clients
 # The tests start hundreds of agents: without the compiled files each would compile all of CNET.
 unexport PYTHONDONTWRITEBYTECODE
@@ -41,8 +43,8 @@ s3-clients: $(CLIENTS)/.ready  ## stock S3 clients: CNET_TEST_S3_CLIENTS=.venv/s
 demo: $(VENV)/.runtime  ## four agents, two inference services, real predictions (KEEP=1 leaves them up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep)
 
-test: setup  ## every test
-	$(PYTEST)
+test: setup  ## every test (WORKERS=0: one after the other)
+	$(PYTEST) -n $(WORKERS)
 
 test-fast: setup  ## the tests that need no process, socket or minute
 	$(PYTEST) tests/unit

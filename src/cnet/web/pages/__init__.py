@@ -1,9 +1,20 @@
 """The pages, a module each."""
 
-from cnet.web.pages import data, docs, login, models, overview, submit
+from cnet.web.pages import (
+    data,
+    docs,
+    login,
+    models,
+    overview,
+    submit,
+    workload,
+    workloads,
+)
 
 ROUTERS = (
     overview.router,
+    workloads.router,
+    workload.router,
     submit.router,
     models.router,
     data.router,
@@ -14,6 +25,7 @@ ROUTERS = (
 
 NAVIGATION = (
     ("/", "activity", "overview"),
+    ("/workloads", "layers", "workloads"),
     ("/submit", "plus-circle", "submit"),
     ("/models", "cpu", "models"),
     ("/data", "database", "data"),

@@ -1,25 +1,24 @@
-// Buttons with data-copy="<id>" copy the text of that element.
+// <button data-copy="<id>" data-copied="…">: the text of that element goes to the clipboard.
 
-async function copy(text) {
+async function copy(button) {
+  const source = document.getElementById(button.dataset.copy);
   try {
-    await navigator.clipboard.writeText(text);
-  } catch { // pages that did not come over TLS or from this machine have no clipboard
-    const area = document.createElement("textarea");
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
+    await navigator.clipboard.writeText("value" in source ? source.value : source.textContent);
+  } catch { // no permission, or no TLS beyond loopback
+    getSelection().selectAllChildren(source);
+    if (!document.execCommand("copy")) return;
   }
+  const label = button.querySelector("span");
+  const before = label.textContent;
+  label.textContent = button.dataset.copied;
+  button.dataset.done = "";
+  setTimeout(() => {
+    label.textContent = before;
+    delete button.dataset.done;
+  }, 1500);
 }
 
-export function startCopy() {
-  document.addEventListener("click", async (event) => {
-    const button = event.target.closest("[data-copy]");
-    if (!button) return;
-    event.preventDefault();
-    await copy(document.getElementById(button.dataset.copy).textContent);
-    button.dataset.done = "";
-    setTimeout(() => delete button.dataset.done, 1500);
-  });
-}
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) copy(button);
+});

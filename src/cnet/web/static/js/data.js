@@ -1,5 +1,5 @@
 // /data: uploads by hand, and the beginning of text files.
-import { startCopy } from "./copy.js";
+import "./copy.js";
 import { toast } from "./dialogs.js";
 import { progressIn, upload, watchZone } from "./upload.js";
 
@@ -35,7 +35,6 @@ async function showText(place) {
   place.textContent = Number(place.dataset.size) > SHOWN_BYTES ? `${text}\n… ${place.dataset.more}` : text;
 }
 
-startCopy();
 const form = document.getElementById("upload");
 if (form) startUpload(form);
 for (const place of document.querySelectorAll("[data-text]")) {

@@ -107,6 +107,8 @@ async function probe() {
 }
 
 export function startLive() {
+  // What scripts have drawn (data-keep) is not made anew from the server's empty frame.
+  window.Idiomorph.defaults.callbacks.beforeNodeMorphed = (node) => !node.dataset || !("keep" in node.dataset);
   heardAt = performance.now();
   connect();
   setInterval(probe, PROBE_MS);

@@ -1,5 +1,5 @@
 // Trying a model: a picture with the boxes that were found drawn on it, or tensors as JSON.
-import { startCopy } from "./copy.js";
+import "./copy.js";
 
 const root = document.getElementById("try");
 const SVG = "http://www.w3.org/2000/svg";
@@ -204,7 +204,6 @@ async function startTensors() {
   showCurl();
 }
 
-startCopy();
 if (root.dataset.mode === "picture") {
   startPictures();
   showInfo();

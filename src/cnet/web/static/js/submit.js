@@ -1,5 +1,5 @@
 // The forms of /submit: fields that count only with others, uploads, the first fault in sight.
-import { startCopy } from "./copy.js";
+import "./copy.js";
 import { toast } from "./dialogs.js";
 import { progressIn, upload, watchZone } from "./upload.js";
 
@@ -58,5 +58,4 @@ document.addEventListener("htmx:afterSwap", (event) => {
   const ready = document.getElementById("upload-ready");
   if (ready) send(ready);
 });
-startCopy();
 watchZones();
