@@ -40,11 +40,13 @@ def field(page: Page, name: str) -> Locator:
 
 
 def submit(shown: Watched) -> str:
-    """Submit the form; the id of the workload whose page follows."""
+    """Submit the form; the id of the workload whose page follows, and is left then."""
     page = shown.page
     page.get_by_role("button", name="Submit", exact=True).click()
     page.wait_for_url("**/workloads/*-*", wait_until="commit")
-    return page.url.rpartition("/")[2]
+    workload_id = page.url.rpartition("/")[2]
+    page.goto("about:blank")
+    return workload_id
 
 
 @contextmanager
