@@ -6,13 +6,13 @@ import json
 import sys
 from dataclasses import replace
 from math import ceil
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import anyio
 from pydantic import Field, field_validator
 
-from cnet.errors import SpecError
+from cnet.errors import ExecutionError, SpecError
 from cnet.executors.base import Task
 from cnet.executors.commands import Command
 from cnet.executors.data_refs import Input, check_path, is_ref, parse_ref
@@ -26,6 +26,11 @@ MODEL_TYPES = ("yolo", "onnx", "sklearn", "custom", "script")
 SCRIPT_VARIABLES = "CNET_SCRIPT_ENV"
 """Variables of a script, as a JSON object, for the program that serves it."""
 
+_ON_CPU = frozenset({"sklearn", "opencv"})
+"""Runtimes that have no use for a GPU."""
+_CHOOSES_DEVICE = frozenset({"custom", "script"})
+"""Code of the user's own, which finds its devices in CUDA_VISIBLE_DEVICES."""
+
 _FRAMEWORKS = {"scikit-learn": "sklearn", "onnxruntime": "onnx"}
 _FOR_TYPES = {
     "labels": ("yolo", "onnx"),
@@ -33,6 +38,7 @@ _FOR_TYPES = {
     "iou_threshold": ("yolo",),
     "trusted_types": ("sklearn",),
     "allow_joblib": ("sklearn",),
+    "convert": ("sklearn",),
     "class_name": ("custom",),
     "script_path": ("script",),
     "command": ("script",),
@@ -43,7 +49,18 @@ _FOR_TYPES = {
 """Fields of a config that only some model types have a use for."""
 
 
-class MlModelConfig(WithEnvironment, ServiceConfig):
+class ModelServiceConfig(ServiceConfig):
+    """What the program takes whatever it serves."""
+
+    max_waiting: int | None = Field(
+        None, ge=1, le=65_536, description="requests in line before others are refused (429)"
+    )
+    request_timeout_ms: int | None = Field(
+        None, ge=0, le=3_600_000, description="of requests that do not say so themselves (504)"
+    )
+
+
+class MlModelConfig(WithEnvironment, ModelServiceConfig):
     """`config` of an mlmodel."""
 
     model_config = ServiceConfig.model_config
@@ -64,9 +81,12 @@ class MlModelConfig(WithEnvironment, ServiceConfig):
         description="of a skops file, beyond what skops trusts",
     )
     allow_joblib: bool = Field(False, description="load a file that runs code of whoever made it")
-
+    convert: bool = Field(True, description="serve by ONNX Runtime where it is surely the same")
     class_name: str | None = Field(
         None, max_length=256, description="in the file of a custom model"
+    )
+    max_batch: int | None = Field(
+        None, ge=1, le=65_536, description="rows of several requests in one call of the model"
     )
     script_path: str | None = Field(
         None, min_length=1, max_length=4096, description="answers `predict <model_path> <input>`"
@@ -120,7 +140,7 @@ def sound_types(names: list[str]) -> list[str]:
     return names
 
 
-class OpenCvConfig(ServiceConfig):
+class OpenCvConfig(ModelServiceConfig):
     """`config` of an opencv service."""
 
     cascade_type: Literal["face", "eye", "smile"] = "face"
@@ -134,6 +154,13 @@ class OpenCvConfig(ServiceConfig):
     @classmethod
     def _sound_path(cls, path: str) -> str:
         return check_path(path)
+
+
+def _device(runtime: str) -> str:
+    """The first of the devices that were given to the run: it sees no other ones."""
+    if runtime in _ON_CPU:
+        raise ExecutionError(f"{runtime} runs on CPUs only; ask for no GPU")
+    return "--device=cuda:0"
 
 
 class _ModelServer(DataUser, ServiceExecutor):
@@ -205,11 +232,23 @@ class MlModelExecutor(_ModelServer):
             arguments.append(f"--class={config.class_name}")
         if config.allow_joblib:
             arguments.append("--allow-joblib")
+        if runtime == "sklearn":
+            arguments.append(f"--cache-dir={self._cache(task)}")
+        if not config.convert:
+            arguments.append("--no-convert")
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
+        if config.max_batch is not None:
+            arguments.append(f"--max-batch={config.max_batch}")
+        if task.gpu_devices and runtime not in _CHOOSES_DEVICE:
+            arguments.append(_device(runtime))
         if runtime == "script":
             return _script_server(task, arguments)
         return _inference(task, arguments)
+
+    def _cache(self, task: Task) -> Path:
+        """A folder of this node that all models share, beside that of the runs."""
+        return self.log_path(task.workload_id).parent.parent.with_name("model-cache")
 
 
 class OpenCvExecutor(_ModelServer):
@@ -229,6 +268,8 @@ class OpenCvExecutor(_ModelServer):
         """The Haar cascade runtime."""
         config: OpenCvConfig = task.config
         arguments = ["opencv", f"--cascade-type={config.cascade_type}"]
+        if task.gpu_devices:
+            arguments.append(_device("opencv"))
         if config.cascade_path:
             arguments.append(f"--cascade-path={self._local(task)}")
         return _inference(task, arguments)
@@ -285,7 +326,11 @@ async def _require_file(field: str, path: str) -> None:
 
 def _inference(task: Task, arguments: list[str]) -> Command:
     """The program of this installation; threads follow the CPU quota, 0 means all there are."""
-    config: ServiceConfig = task.config
+    config: ModelServiceConfig = task.config
+    limits = {
+        "--max-waiting": config.max_waiting,
+        "--request-timeout-ms": config.request_timeout_ms,
+    }
     return Command(
         argv=(
             sys.executable,
@@ -295,10 +340,8 @@ def _inference(task: Task, arguments: list[str]) -> Command:
             f"--host={config.service_host}",
             f"--port={task.port}",
             f"--threads={ceil(task.spec.requirements.cpu)}",
+            *(f"{name}={value}" for name, value in limits.items() if value is not None),
         ),
-        env={"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": _openmp_threads(task)},
+        # The program sets the variables of numerical libraries by --threads.
+        env={"PYTHONUNBUFFERED": "1"},
     )
-
-
-def _openmp_threads(task: Task) -> str:
-    return str(max(1, ceil(task.spec.requirements.cpu)))

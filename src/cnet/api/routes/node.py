@@ -220,6 +220,20 @@ async def links(node_id: NodeId, context: Context) -> Response:
     return json_response({"node_id": node_id, "links": found})
 
 
+@router.get(
+    "/nodes/{node_id}/gpus",
+    summary="Look at the GPUs of a node",
+    responses={200: answer(schemas.GpuList), **errors(404, 422, 503)},
+)
+async def get_gpus(node_id: NodeId, context: Context) -> Response:
+    """Those it gives to workloads: what they are, who holds them, how much memory is in use."""
+    if (elsewhere := _elsewhere(context, node_id)) is not None:
+        return elsewhere
+    devices = context.manager.ledger.devices
+    told = await render.gpus(context.manager, devices) if devices else []
+    return json_response({"gpus": told, "count": len(told)})
+
+
 @router.post(
     "/nodes/{node_id}/drain",
     summary="Let a node take no new work",
