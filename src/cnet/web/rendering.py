@@ -87,6 +87,7 @@ def _rendered(request: Request, name: str, reader: Preferences, values: Mapping[
         "may_write": may_write(request),
         "has_login": web.sessions is not None,
         "navigation": web.navigation,
+        "mark": getattr(request.state, "mark", ""),
         **values,
     }
     part = request.query_params.get("part")
@@ -118,7 +119,8 @@ def live(context: jinja2.runtime.Context, topics: str, part: str) -> Markup:
     pairs = [(key, value) for key, value in request.query_params.multi_items() if key != "part"]
     url = f"{request.url.path}?{urlencode([*pairs, ('part', part)])}"
     return Markup(
-        'data-live="{}" hx-get="{}" hx-trigger="live" hx-target="this" hx-swap="morph:innerHTML"'
+        'data-live="{}" hx-get="{}" hx-trigger="live" hx-target="this" hx-swap="morph:innerHTML" '
+        'hx-disinherit="*"'
     ).format(topics, url)
 
 
