@@ -11,11 +11,9 @@ from playwright.sync_api import expect
 
 from cnet.client import AgentClient
 from tests.support.cities import Cities
-from tests.web.browser import PATIENCE_MS, Watched
+from tests.web.browser import Watched
 
 Visit = Callable[..., Watched]
-
-expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture

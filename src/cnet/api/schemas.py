@@ -275,6 +275,25 @@ class WhyBody(Body):
     rejections: list[RejectionBody]
 
 
+class GpuBody(Body):
+    """A GPU now; null where the driver does not tell."""
+
+    index: int = Field(description="as on the PCI bus, from 0")
+    name: str | None
+    uuid: str | None
+    memory_total: int | None = Field(description="bytes")
+    memory_used: int | None = Field(description="bytes, by whatever runs on it")
+    utilization: int | None = Field(description="per cent")
+    workload_id: str | None = Field(description="who holds it")
+
+
+class GpuList(Body):
+    """The GPUs that a node gives to workloads."""
+
+    gpus: list[GpuBody]
+    count: int
+
+
 class UsageBody(Body):
     """What a run uses now, all its processes together."""
 
@@ -282,6 +301,7 @@ class UsageBody(Body):
     rss_bytes: int
     processes: int
     at: str
+    gpus: list[GpuBody] | None = Field(None, description="the devices it holds; absent: none")
 
 
 class ExecBody(Body):
@@ -322,6 +342,21 @@ class ChangedNodeBody(Body):
 
     message: str
     node: NodeBody
+
+
+class LinkBody(Body):
+    """A link, as the agent at one end sees it."""
+
+    node_id: str = Field(description="the agent at the other end")
+    role: Literal["parent", "child", "peer"] = Field(description="what that one is to this one")
+    round_trip_ms: float | None = Field(description="null: no answer within 2 s")
+
+
+class LinksBody(Body):
+    """The links of a node."""
+
+    node_id: str
+    links: list[LinkBody]
 
 
 class NodeAddress(Body):
