@@ -4,11 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST ?= $(BIN)/python -m pytest
+# Processes that share the tests: 0 for one after the other, auto for what the machine has room for.
+WORKERS ?= auto
 CLIENTS := $(VENV)/s3-clients
 # The tests start hundreds of agents: without the compiled files each would compile all of CNET.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup s3-clients demo test test-fast check fmt lint types layers bench clean help
+.PHONY: setup s3-clients demo test test-fast check fmt lint types layers bench web web-check clean help
 
 help:  ## what there is to make
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -41,13 +43,13 @@ s3-clients: $(CLIENTS)/.ready  ## stock S3 clients: CNET_TEST_S3_CLIENTS=.venv/s
 demo: $(VENV)/.runtime  ## four agents, two inference services, real predictions (KEEP=1 leaves them up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep)
 
-test: setup  ## every test
-	$(PYTEST)
+test: setup  ## every test (WORKERS=0: one after the other)
+	$(PYTEST) -n $(WORKERS)
 
 test-fast: setup  ## the tests that need no process, socket or minute
 	$(PYTEST) tests/unit
 
-check: lint types layers test  ## what CI runs
+check: lint types layers web-check test  ## what CI runs
 
 fmt: setup  ## format and fix
 	$(BIN)/ruff format .
@@ -67,5 +69,15 @@ layers: setup
 bench: setup  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
+web/node_modules/.ready: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+web: web/node_modules/.ready  ## style sheet, scripts and icons of the web page, into src/cnet/web/static
+	cd web && node build.mjs
+
+web-check: web/node_modules/.ready
+	cd web && node build.mjs --check
+
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf $(VENV) web/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

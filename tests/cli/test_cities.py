@@ -6,40 +6,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cnet.cli.local import LocalCluster, free_ports, read_members
 from cnet.cli.main import main
 from tests.cli.conftest import Cnet, Result
-from tests.cli.test_cluster import processes_in
 from tests.support.agents import alive, wait_until
-
-ROOT = Path(__file__).parents[2]
-NAMES = ("jiangsu", "nanjing", "suqian", "changzhou")
-
-
-@dataclass(frozen=True)
-class Cities:
-    folder: Path
-    urls: dict[str, str]
+from tests.support.cities import NAMES, ROOT, Cities, processes_in, running_cities
 
 
 @pytest.fixture(scope="module")
 def cities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cities]:
-    folder = tmp_path_factory.mktemp("cities")
-    cluster = LocalCluster(folder)
-    ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
-    members = read_members(ROOT / "configs", data_dir=folder / "data", ports=ports)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CONFIG_HOME", str(folder / "xdg"))
-        cluster.up(members, told=print)
-        yield Cities(folder, {each.process.node_id: each.process.url for each in cluster.status()})
-        cluster.down(keep_workloads=False, told=print)
-    wait_until(lambda: not processes_in(folder), what=lambda: "\n".join(processes_in(folder)))
+    with running_cities(tmp_path_factory.mktemp("cities")) as cities:
+        yield cities
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from cnet.cli.local import free_ports
 from cnet.cli.main import main
 from tests.cli.conftest import Cnet, Result
 from tests.support.agents import alive, wait_until
+from tests.support.cities import processes_in
 
 MIB = 1024**2
 
@@ -69,19 +70,6 @@ def cluster(call: Cnet, tmp_path: Path, configs: Path) -> Iterator[Cluster]:
     yield run
     run("down")
     wait_until(lambda: not processes_in(folder), what=lambda: "\n".join(processes_in(folder)))
-
-
-def processes_in(folder: Path) -> list[str]:
-    """Command lines of living processes that name the folder."""
-    lines = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            except OSError:
-                continue
-            lines.append(" ".join(words))
-    return [line for line in lines if str(folder) in line]
 
 
 def by_name(result: Result) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,8 @@ class Engine:
     """One `dockerd`; `folder` keeps everything of it, its log included."""
 
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="cnet-engine-")))
+    options: Sequence[str] = ()
+    """more of `dockerd`"""
     process: subprocess.Popen[bytes] | None = None
     bridge: str = ""
 
@@ -108,6 +111,7 @@ class Engine:
         argv += ["--bridge", self.bridge, "--iptables=false", "--ip-forward=false"]
         argv += ["--ip-masq=false", "--userland-proxy=true"]
         argv += ["--config-file", str(self.folder / "no-such-file"), "--shutdown-timeout", "5"]
+        argv += self.options
         (self.folder / "no-such-file").write_text("{}")
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(

@@ -14,6 +14,7 @@ from tools.chaos import planted
 from tools.chaos.campaign import Campaign, Plan
 from tools.chaos.model import InvariantError
 from tools.chaos.power_cut import PowerCuts, why_not
+from tools.chaos.signals import exit_when_asked
 
 LOG_LINES = 30
 
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.power_cuts and (reason := why_not()) is not None:
         print(f"error: power cuts cannot be made here: {reason}", file=sys.stderr)
         return 2
+    exit_when_asked()
     root = options.root or Path(tempfile.mkdtemp(prefix="cnet-chaos-"))
     folder = root / f"seed-{options.seed}-{time.time_ns()}"
     folder.mkdir(parents=True)

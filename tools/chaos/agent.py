@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class AgentUnderTest:
 
     folder: Path
     plant: str | None = None
+    settings: Mapping[str, str] = field(default_factory=lambda: {"CNET_DOCKER__ENABLED": "false"})
+    """more variables of its environment; an engine of the machine is not the tool's to use"""
     process: subprocess.Popen[bytes] | None = None
     address: tuple[str, int] = ("127.0.0.1", 0)
     starts: int = 0
@@ -67,6 +70,7 @@ class AgentUnderTest:
             name: text for name, text in os.environ.items() if not name.startswith("CNET_")
         }
         environment |= {f"CNET_RESOURCES__{key}": str(value) for key, value in CAPACITY.items()}
+        environment |= self.settings
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
                 argv,

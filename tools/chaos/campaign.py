@@ -14,11 +14,12 @@ from cnet._support.ports import free_ports
 from cnet.supervision.cgroup_setup import base_name
 from tools.chaos import system
 from tools.chaos.agent import AgentUnderTest, UnansweredError
-from tools.chaos.checks import Checker, until
+from tools.chaos.checks import Checker
 from tools.chaos.clients import Client
 from tools.chaos.model import InvariantError, Model
 from tools.chaos.nemesis import Card, Nemesis
 from tools.chaos.threads import Gate
+from tools.chaos.waiting import until
 
 CLIENTS = 3
 CHECK_SHARE = 0.3  # of the kills are followed by a check

@@ -12,9 +12,9 @@ from typing import Any
 
 from tools.chaos import model, sorts
 from tools.chaos.agent import AgentUnderTest, UnansweredError
-from tools.chaos.checks import until
 from tools.chaos.model import InvariantError, Model, Subject, new_id
 from tools.chaos.threads import ClientThread, Gate, is_certain
+from tools.chaos.waiting import until
 
 MAX_ALIVE = 9  # workloads per thread, ended ones included
 KILL_KNOWN_S = 5.0  # from a kill until the gate is closed
@@ -24,6 +24,10 @@ class Client(ClientThread[Subject]):
     """A client of the only agent."""
 
     pause_s = (0, 0.015)
+    done = frozenset({200})
+    """statuses of what was asked of a workload and will be done"""
+    refusals = frozenset({"no_capacity", "port_taken"})
+    """codes with which a submit may be refused"""
 
     def __init__(
         self,
@@ -61,20 +65,27 @@ class Client(ClientThread[Subject]):
             operation(subject)
 
     def _submit_new(self) -> None:
-        workload_id = new_id(self._rng, self._mark)
-        serving = any(subject.sort is sorts.SERVICE for subject in self._mine)
-        if self._port is not None and not serving and self._rng.random() < 0.1:
-            body = sorts.service_body(workload_id, port=self._port)
-            subject = Subject(workload_id, sorts.SERVICE, body)
-        else:
-            sort = sorts.choose(self._rng)
-            body = sorts.body(
-                sort, workload_id, rng=self._rng, folder=str(self._folder), mark=self._mark
-            )
-            subject = Subject(workload_id, sort, body)
+        subject = self._new_subject()
         self._model.add(subject)
         self._mine.append(subject)
         self.submit(subject)
+
+    def _new_subject(self) -> Subject:
+        """What is to be submitted next."""
+        workload_id = new_id(self._rng, self._mark)
+        if self._may_serve():
+            body = sorts.service_body(workload_id, port=self._port)
+            return Subject(workload_id, sorts.SERVICE, body)
+        sort = sorts.choose(self._rng)
+        body = sorts.body(
+            sort, workload_id, rng=self._rng, folder=str(self._folder), mark=self._mark
+        )
+        return Subject(workload_id, sort, body)
+
+    def _may_serve(self) -> bool:
+        """Now and then, when the port is not in use."""
+        serving = any(subject.sort.name == sorts.SERVES for subject in self._mine)
+        return self._port is not None and not serving and self._rng.random() < 0.1
 
     def submit(self, subject: Subject) -> None:
         """Submit it, or submit it again."""
@@ -86,19 +97,23 @@ class Client(ClientThread[Subject]):
         if status in (200, 201):
             # Asked again, it may have been stopped or deleted in between only by this thread.
             self._model.acknowledge(subject, "submit", model.RUNNING)
-        elif status == 409 and code in ("no_capacity", "port_taken"):
+        elif code in self.refusals:
             if "held by workload" in subject.story[-1]:
-                raise InvariantError("port", "its earlier holder was deleted", subject.id)
+                self._port_held(subject)
             subject.wishes = {model.ABSENT}
             self._mine.remove(subject)
         else:
             raise _unexpected(subject, "submit", status, code)
 
+    def _port_held(self, subject: Subject) -> None:
+        """Its port is in use by a workload, says the agent."""
+        raise InvariantError("port", "its earlier holder was deleted", subject.id)
+
     def _query(self, subject: Subject, operation: str) -> str:
         if operation != "delete":
             return self._rng.choice(("", "?wait=false"))
         # A service's port is asked for again soon: only a delete that waits has given it back.
-        waits = subject.sort is sorts.SERVICE or self._rng.random() < 0.5
+        waits = subject.sort.name == sorts.SERVES or self._rng.random() < 0.5
         return "" if waits else "?wait=false"
 
     def _title(self, operation: str, path: str) -> str:
@@ -110,7 +125,7 @@ class Client(ClientThread[Subject]):
         if answer is None:
             return
         status, code, _ = answer
-        if status == 200:
+        if status in self.done:
             self._model.acknowledge(subject, operation, wish)
         elif status == 404:
             if certain:

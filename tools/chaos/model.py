@@ -44,7 +44,8 @@ class Seen:
 
     status: str
     attempt: int
-    process: Process | None
+    process: Process | str | None
+    """or the id of its container"""
     exit_code: int | None
     touched: int
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from tools.chaos import system
 from tools.chaos.agent import AgentUnderTest
-from tools.chaos.checks import until
 from tools.chaos.model import InvariantError, Model
 from tools.chaos.system import Process
 from tools.chaos.threads import Gate
+from tools.chaos.waiting import until
 
 _SQUATTER = Path(__file__).with_name("squatter.py")
 GONE_WITHIN_S = 20.0
@@ -72,7 +72,7 @@ class Nemesis:
             self._deck = list(DECK)
             self._rng.shuffle(self._deck)
         card = self._deck.pop()
-        self._await_moment()
+        self._gate.await_moment(self._rng)
         self._agent.require_alive()
         if card is Card.SPAWNER:
             self._kill_spawner()
@@ -98,13 +98,6 @@ class Nemesis:
         for process in self._bystanders:
             process.kill()
         self._bystanders = []
-
-    def _await_moment(self) -> None:
-        """Half of the moments lie within some milliseconds of an operation's begin."""
-        time.sleep(self._rng.uniform(0.05, 0.3))
-        if self._rng.random() < 0.6:
-            self._gate.await_operation(1.0)
-            time.sleep(self._rng.uniform(0, 0.02))
 
     def _kill_agent(self, card: Card) -> None:
         spawner = self._agent.spawner() if card is Card.AGENT_AND_SPAWNER else None

@@ -18,6 +18,8 @@ from cnet.agent.main import serve
 from cnet.cli import agent as cli_agent
 from cnet.cli.main import main as cnet_main
 from cnet.errors import CnetError
+from cnet.executors.container.executor import ContainerExecutor
+from cnet.executors.container.logs import LogFile
 from cnet.executors.data import DataExecutor
 from cnet.manager.acceptance import Acceptance
 from cnet.manager.journal import Journal, Record
@@ -149,6 +151,44 @@ def stop_before_the_wish() -> None:
     _replace(Manager, "stop", stop)
 
 
+def no_attach() -> None:
+    """A container that runs is not looked for after the death of an agent."""
+
+    async def attach(self: ContainerExecutor, task: Any) -> None:
+        """Nothing."""
+
+    _replace(ContainerExecutor, "attach", attach)
+
+
+def copied_again() -> None:
+    """How far a container's output was copied is forgotten with the agent."""
+    original = LogFile.open
+
+    def forgetful(self: LogFile) -> None:
+        self._position.unlink(missing_ok=True)
+        original(self)
+
+    _replace(LogFile, "open", forgetful)
+
+
+def sweeps_others() -> None:
+    """Whoever has our labels is taken for ours, and removed when we do not know it."""
+    original = ContainerExecutor._list
+
+    async def listed(self: ContainerExecutor, *more: str) -> Any:
+        if more:
+            return await original(self, *more)
+        found = await self._engine.ask(lambda client: client.containers.list(all=1))
+        return [(each["Id"], each["Labels"]) for each in found]
+
+    _replace(ContainerExecutor, "_list", listed)
+
+
+CONTAINER_BUGS: dict[str, Callable[[], None]] = {
+    plant.__name__: plant for plant in (no_attach, copied_again, sweeps_others)
+}
+"""For `tools.container_kills`."""
+
 DATA_BUGS: dict[str, Callable[[], None]] = {
     plant.__name__: plant
     for plant in (
@@ -184,7 +224,7 @@ def _serve_here(overrides: dict[str, object], config: Path | None, url_file: Pat
 
 
 if __name__ == "__main__":
-    (BUGS | DATA_BUGS)[sys.argv[1]]()
+    (BUGS | DATA_BUGS | CONTAINER_BUGS)[sys.argv[1]]()
     sys.argv = ["cnet", *sys.argv[3:]]
     # In this very process: the command would turn into another one, without the bug.
     _replace(cli_agent, "become_agent", _serve_here)

@@ -8,6 +8,7 @@ taken and says `doubled`. Neither goes through the agent.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,12 +75,13 @@ SORTS = (
     Sort("is-big", "exec sleep 100000", 3, lasting=True, cores=(2.5,)),
     Sort("is-impatient", "exec sleep 100000", 2, lasting=True, cores=(1.0, 2.0), queue=False),
 )
-SERVICE = Sort("serves", "", 1, lasting=True, restart={"policy": "on_failure"})
+SERVES = "serves"
+SERVICE = Sort(SERVES, "", 1, lasting=True, restart={"policy": "on_failure"})
 
 
-def choose(rng: random.Random) -> Sort:
-    """One of the process sorts by weight."""
-    return rng.choices(SORTS, weights=[sort.weight for sort in SORTS])[0]
+def choose(rng: random.Random, sorts: Sequence[Sort] = SORTS) -> Sort:
+    """One of them by weight."""
+    return rng.choices(sorts, weights=[sort.weight for sort in sorts])[0]
 
 
 def body(
@@ -108,7 +110,7 @@ def body(
     return spec
 
 
-def service_body(workload_id: str, *, port: int) -> dict[str, Any]:
+def service_body(workload_id: str, *, port: int | None) -> dict[str, Any]:
     """The submit of a face detector on a fixed port."""
     return {
         "id": workload_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,6 +78,13 @@ class Gate:
         with self._condition:
             passed = self._passed
             self._condition.wait_for(lambda: self._passed != passed, timeout_s)
+
+    def await_moment(self, rng: random.Random) -> None:
+        """A random one; half of them lie within some milliseconds of an operation's begin."""
+        time.sleep(rng.uniform(0.05, 0.3))
+        if rng.random() < 0.6:
+            self.await_operation(1.0)
+            time.sleep(rng.uniform(0, 0.02))
 
 
 class Subject(Protocol):

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 from tools.chaos.agent import AgentUnderTest
-from tools.chaos.checks import until
 from tools.chaos.model import InvariantError
+from tools.chaos.waiting import until
 from tools.data_kills.contents import version_of
 from tools.data_kills.inspection import faults, hidden_files
 from tools.data_kills.model import ABSENT, EMPTIED, Book, Files, State, Thing

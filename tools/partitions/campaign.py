@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from tools.chaos.agent import UnansweredError
-from tools.chaos.checks import until
 from tools.chaos.threads import Gate
+from tools.chaos.waiting import until
 from tools.partitions.checks import Checker
 from tools.partitions.clients import Client
 from tools.partitions.evidence import Evidence

@@ -1,6 +1,7 @@
 """End everything in the network namespaces named on the command line once stdin closes.
 
-The harness holds the other end of stdin, so that this happens however it ends. Runs alone, under
+A word of digits is the inode of one without a name; this process itself may be in it. The harness
+holds the other end of stdin, so that this happens however it ends. Runs alone, under
 `python -I -S`; the harness also imports it for namespaces that an earlier run has left.
 """
 
@@ -53,7 +54,7 @@ def destroy(names: Iterable[str]) -> None:
 
 def _empty(inodes: Collection[int]) -> None:
     deadline = time.monotonic() + GIVE_UP_S
-    while pids := inside(inodes):
+    while pids := [pid for pid in inside(inodes) if pid != os.getpid()]:
         if time.monotonic() > deadline:
             raise RuntimeError(f"processes {pids[:5]} outlive SIGKILL")
         for pid in pids:
@@ -68,7 +69,9 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     while sys.stdin.buffer.read(4096):
         continue
-    destroy(sys.argv[1:])
+    numbers = [int(word) for word in sys.argv[1:] if word.isdecimal()]
+    _empty(numbers)
+    destroy(word for word in sys.argv[1:] if not word.isdecimal())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,8 +12,19 @@ from cnet.api import errors
 from cnet.api.context import ApiContext
 from cnet.api.document import DocumentedApp
 from cnet.api.guard import Guard
-from cnet.api.routes import access_keys, data, events, execs, node, plan, register, workloads
-from cnet.api.services.replicas import Directory
+from cnet.api.routes import (
+    access_keys,
+    data,
+    events,
+    execs,
+    metrics,
+    ml,
+    node,
+    plan,
+    register,
+    services,
+    workloads,
+)
 from cnet.api.services.routes import ServiceRoutes
 from cnet.cluster.sockets import LINK_PATH
 
@@ -32,26 +44,48 @@ class Applications:
     """for whoever connects"""
     inner: ASGIApp
     """for requests that come over links, which are authenticated themselves"""
+    services: ServiceRoutes
+    """the way of both to services"""
 
 
 def create_app(
-    context: ApiContext, *, directory: Directory, token: str | None, max_body_bytes: int
+    context: ApiContext,
+    *,
+    token: str | None,
+    max_body_bytes: int,
+    pages: Callable[[ASGIApp], ASGIApp] | None = None,
 ) -> Applications:
-    """The routes behind the guard; `token` None means loopback rules (docs/adr/0005)."""
+    """The routes behind the guard; `token` None means loopback rules (docs/adr/0005).
+
+    `pages` puts the web page in front of the routes, for those who connect; links see no pages.
+    """
     app = DocumentedApp(
-        title="CNET agent", version=cnet.__version__, description=DESCRIPTION, redoc_url=None
+        title="CNET agent",
+        version=cnet.__version__,
+        description=DESCRIPTION,
+        docs_url=None,  # the web page has one that loads nothing from elsewhere
+        redoc_url=None,
     )
     app.state.context = context
-    for module in (workloads, execs, data, access_keys, plan, node, register, events):
+    modules = (workloads, services, execs, ml, data, access_keys, plan, node, register, events)
+    for module in (*modules, metrics):
         app.include_router(module.router)
     errors.install(app)
-    inner = ServiceRoutes(app, directory=directory, carrier=context.links)
+    inner = ServiceRoutes(
+        app,
+        directory=context.directory,
+        carrier=context.links,
+        counting=context.counting,
+        wake=context.services.wake,
+    )
+
+    shown = inner if pages is None else pages(inner)
 
     async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and scope["path"] == LINK_PATH:
             await context.links.accept(scope, receive, send)
         else:
-            await inner(scope, receive, send)
+            await shown(scope, receive, send)
 
     guard = Guard(
         entrance,
@@ -59,4 +93,4 @@ def create_app(
         max_body_bytes=max_body_bytes,
         max_data_bytes=None if context.data is None else context.data.max_object_bytes,
     )
-    return Applications(guard, inner)
+    return Applications(guard, inner, inner)

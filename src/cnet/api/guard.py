@@ -3,24 +3,35 @@
 Beyond loopback every request needs the token. On loopback none is needed, but browsers are kept
 from being used against their owner: the Host must be a loopback name of this agent (no DNS
 rebinding) and an Origin, if there is one, must be the agent's own (no post from another site).
+
+A browser shows the token once, on the login page, and a session cookie from then on
+(`cnet.api.sessions`). Browsers send cookies by themselves, so what changes something must then
+come from a page of this agent, and say so.
 """
 
 from __future__ import annotations
 
 import hmac
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cnet._support import clock
 from cnet.api.errors import error_response
 from cnet.api.execs.frames import MEDIA_TYPE
 from cnet.api.services.routes import PREFIX as SERVICES
+from cnet.api.sessions import Sessions
 from cnet.config import LOOPBACK_NAMES, is_loopback
 from cnet.errors import AuthError, CnetError, ForbiddenError, TooLargeError
 
-OPEN_PATHS = frozenset({"/api/health"})
-"""Answered to anyone who can reach the agent: load balancers and monitors carry no token."""
+LOGIN = "/login"
+STATIC = "/static/"
+OPEN_PATHS = frozenset({"/api/health", LOGIN})
+"""Answered to anyone who can reach the agent: load balancers and monitors carry no token, and who
+is to type it in has none yet."""
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 MAX_STREAMED_BYTES = 16 * 1024**3
 """Bodies for services are streamed to them, not held, so they have a bound of their own."""
@@ -49,6 +60,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._token = token.encode() if token is not None else None
+        self._sessions = Sessions(token) if token is not None else None
         self._body = _Limit(max_body_bytes, "agent.max_body_bytes")
         self._data = _Limit(max_data_bytes or max_body_bytes, "storage.max_object_bytes")
         self._streamed = _Limit(max_streamed_bytes, "what is streamed to a service")
@@ -63,14 +75,17 @@ class Guard:
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         limit = self._limit(scope, headers)
-        error = self._refusal(scope["path"], headers) or _announces_more(headers, limit)
+        error = self._refusal(scope, headers) or _announces_more(headers, limit)
+        if isinstance(error, AuthError) and _is_navigation(scope, headers):
+            await RedirectResponse(_login_for(scope), 303)(scope, receive, send)
+            return
         if error is not None:
             await error_response(error)(scope, receive, send)
             return
         await self._app(scope, _Counted(receive, limit).receive, _Patient(send).send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = self._refusal(scope["path"], dict(scope["headers"]))
+        error = self._refusal(scope, dict(scope["headers"]))
         if error is None:
             await self._app(scope, receive, send)
         elif "websocket.http.response" in (scope.get("extensions") or {}):
@@ -78,7 +93,7 @@ class Guard:
         else:
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
 
-    def _refusal(self, path: str, headers: dict[bytes, bytes]) -> CnetError | None:
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> CnetError | None:
         host = headers.get(b"host", b"").decode("latin-1")
         origin = headers.get(b"origin")
         if origin is not None and not _same_origin(origin.decode("latin-1"), host):
@@ -87,8 +102,11 @@ class Guard:
                 "other sites are refused"
             )
         if self._token is not None:
-            if path in OPEN_PATHS or self._has_token(headers):
+            path = scope["path"]
+            if path in OPEN_PATHS or path.startswith(STATIC) or self._has_token(headers):
                 return None
+            if self._has_session(headers):
+                return None if _is_from_own_page(scope, headers) else _foreign()
             return AuthError(
                 "Authorization: a bearer token is needed here; `cnet init` made it on the agent's "
                 "machine, CNET_TOKEN hands it to the command line"
@@ -107,6 +125,10 @@ class Guard:
             and scheme.lower() == b"bearer"
             and hmac.compare_digest(given.strip(), self._token)
         )
+
+    def _has_session(self, headers: dict[bytes, bytes]) -> bool:
+        cookies = headers.get(b"cookie", b"").decode("latin-1")
+        return self._sessions is not None and self._sessions.holds(cookies, clock.now())
 
     def _limit(self, scope: Scope, headers: dict[bytes, bytes]) -> _Limit:
         path = scope["path"]
@@ -167,6 +189,32 @@ def _announces_more(headers: dict[bytes, bytes], limit: _Limit) -> CnetError | N
 
 def _too_large(limit: _Limit) -> TooLargeError:
     return TooLargeError(f"body: larger than {limit.bytes} bytes ({limit.of})")
+
+
+def _is_from_own_page(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    """Whether it changes nothing, or a browser says that a page of this agent asks for it.
+
+    An Origin has been compared with the Host before this.
+    """
+    if scope["type"] == "http" and scope["method"] in SAFE_METHODS:
+        return True
+    return b"origin" in headers or headers.get(b"sec-fetch-site") == b"same-origin"
+
+
+def _foreign() -> ForbiddenError:
+    return ForbiddenError(
+        "Origin: a change that is asked for by a session cookie must come from a page of this agent"
+    )
+
+
+def _is_navigation(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    """Whether a person has gone to an address with a browser."""
+    return scope["method"] in {"GET", "HEAD"} and b"text/html" in headers.get(b"accept", b"")
+
+
+def _login_for(scope: Scope) -> str:
+    query = scope["query_string"].decode("latin-1")
+    return f"{LOGIN}?{urlencode({'next': scope['path'] + (f'?{query}' if query else '')})}"
 
 
 def _is_loopback_host(host: str) -> bool:

@@ -18,9 +18,9 @@ import typer
 from cnet.cli.exit_codes import ExitCode
 from cnet.cli.output import emit_json
 from cnet.cli.session import AgentOption, JsonOption, session_of
-from cnet.cli.specs import pairs
 from cnet.cli.targets import Target, resolve
 from cnet.errors import SpecError
+from cnet.model.notation import pairs
 
 if TYPE_CHECKING:
     from cnet.client.execs import ExecSession

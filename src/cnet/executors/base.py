@@ -116,7 +116,8 @@ class Executor(Protocol):
     async def prepare(self, config: Any) -> None:
         """Check what only this machine can tell (a file that must exist), before acceptance.
 
-        Raises SpecError naming the field. Must not change anything: it may be all that happens.
+        Raises SpecError naming the field; UnreachableError where its engine has just gone away
+        (see `NeedsEngine`). Must not change anything: it may be all that happens.
         """
         ...
 

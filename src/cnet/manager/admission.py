@@ -29,7 +29,8 @@ async def admit(
 ) -> Workload:
     """Check the whole request for this node; changes nothing.
 
-    Raises SpecError naming the field; NotHereError when another node might take it.
+    Raises SpecError naming the field; NotHereError when another node might take it;
+    UnreachableError when what runs it here has gone away.
     """
     workload = parsed(spec, executors, workload_id=workload_id)
     executor = executors[spec.type]

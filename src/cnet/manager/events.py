@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
@@ -30,6 +31,8 @@ class EventBus:
         self._seq = journal.last_event_seq() + MAX_UNWRITTEN
         self._recent: deque[AgentEvent] = deque(maxlen=IN_MEMORY)
         self._news = anyio.Event()
+        self.listeners: list[Callable[[AgentEvent], None]] = []
+        """called with every event, before what it tells of is on the disk"""
 
     @property
     def last_seq(self) -> int:
@@ -56,6 +59,8 @@ class EventBus:
         self._recent.append(event)
         news, self._news = self._news, anyio.Event()
         news.set()
+        for listener in self.listeners:
+            listener(event)
         return event
 
     async def after(self, seen: int, *, until: anyio.Event) -> list[AgentEvent]:
@@ -71,6 +76,23 @@ class EventBus:
                 return batch
             await self._news_or(news, until)
         return []
+
+    async def latest(
+        self, limit: int, *, workload_id: str | None = None, before: int | None = None
+    ) -> list[AgentEvent]:
+        """Events that the journal still has, newest first; of one workload, or below a number."""
+        end = self._seq + 1 if before is None else before
+        found = [
+            event
+            for event in reversed(self._recent)
+            if event.seq < end and workload_id in (None, event.workload_id)
+        ][:limit]
+        if len(found) < limit:
+            oldest = min(end, self._recent[0].seq) if self._recent else end
+            found += await anyio.to_thread.run_sync(
+                self._journal.events_before, oldest, limit - len(found), workload_id
+            )
+        return found
 
     @staticmethod
     async def _news_or(news: anyio.Event, until: anyio.Event) -> None:

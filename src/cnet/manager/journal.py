@@ -54,6 +54,12 @@ MIGRATIONS: Final[Sequence[str]] = (
         data BLOB NOT NULL
     );
     """,
+    """
+    CREATE TABLE services (
+        name TEXT PRIMARY KEY,
+        record BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """Applied in order; `PRAGMA user_version` tells how many a file has had."""
 
@@ -136,6 +142,11 @@ class Journal:
             for workload_id, spec, status in rows
         ]
 
+    def load_services(self) -> list[bytes]:
+        """The record of every service, by name. Only before the first write."""
+        rows = self._db.execute("SELECT record FROM services ORDER BY name").fetchall()
+        return [bytes(record) for (record,) in rows]
+
     def workload_ids(self) -> set[str]:
         """Ids of every workload. Only before the first write."""
         return {str(row[0]) for row in self._db.execute("SELECT id FROM workloads")}
@@ -164,12 +175,21 @@ class Journal:
 
     def events_after(self, seq: int, limit: int) -> list[AgentEvent]:
         """Recorded events with a higher number, in order; safe beside the writer."""
+        return self._events("seq > ? ORDER BY seq LIMIT ?", (seq, limit))
+
+    def events_before(self, seq: int, limit: int, workload_id: str | None) -> list[AgentEvent]:
+        """Recorded events with a lower number, newest first, of all workloads or of one."""
+        if workload_id is None:
+            return self._events("seq < ? ORDER BY seq DESC LIMIT ?", (seq, limit))
+        condition = "seq < ? AND workload_id = ? ORDER BY seq DESC LIMIT ?"
+        return self._events(condition, (seq, workload_id, limit))
+
+    def _events(self, condition: str, values: tuple[int | str, ...]) -> list[AgentEvent]:
         connection = sqlite3.connect(self._path)
         try:
             rows = connection.execute(
-                "SELECT seq, time, event, workload_id, data FROM events "
-                "WHERE seq > ? ORDER BY seq LIMIT ?",
-                (seq, limit),
+                f"SELECT seq, time, event, workload_id, data FROM events WHERE {condition}",  # noqa: S608
+                values,
             ).fetchall()
         finally:
             connection.close()
@@ -236,6 +256,25 @@ class Journal:
 
         def apply(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+        await self._wait(apply)
+
+    async def put_service(self, name: str, record: bytes) -> None:
+        """Record a service as it is now, new or not; durable on return.
+
+        Raises StorageFullError, in which case the former record stands.
+        """
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO services VALUES (?, ?)", (name, record))
+
+        await self._wait(apply, accepts=True)
+
+    async def delete_service(self, name: str) -> None:
+        """Forget a service; durable on return; harmless for an unknown name."""
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM services WHERE name = ?", (name,))
 
         await self._wait(apply)
 

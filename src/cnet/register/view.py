@@ -68,6 +68,8 @@ class View:
         self.node_id = node_id
         self.on_change: Callable[[str], None] = _ignore
         """called with the name of a node that came, changed or went"""
+        self.revision = 0
+        """grows with every change of what is known of any node"""
         self._escalate = escalate
         self._nodes: dict[str, _Node] = {}
         self._roles: dict[str, LinkRole] = {}
@@ -129,7 +131,7 @@ class View:
             return False
         node.state, node.updated = state, now
         node.known = KnownNode(state=state, node_type="local")
-        self.on_change(self.node_id)
+        self._changed(self.node_id)
         return True
 
     def link_up(self, link: str, role: LinkRole) -> None:
@@ -251,6 +253,10 @@ class View:
         for node_id in self._registered:
             self._judge(self._nodes[node_id], now)
 
+    def _changed(self, node_id: str) -> None:
+        self.revision += 1
+        self.on_change(node_id)
+
     def _drop_lost(self, node: _Node) -> None:
         """What lost links said of a node is void, as when it has found another parent."""
         for link in [link for link, heard in node.heard.items() if heard.lost]:
@@ -260,7 +266,7 @@ class View:
     def _remove(self, node_id: str) -> None:
         del self._nodes[node_id]
         self._registered.discard(node_id)
-        self.on_change(node_id)
+        self._changed(node_id)
 
     def _judge(self, node: _Node, now: float) -> None:
         """Settle what is made known of a node from all that was heard of it."""
@@ -287,7 +293,7 @@ class View:
         )
         if known != before:
             node.known = known
-            self.on_change(node.state.node_id)
+            self._changed(node.state.node_id)
 
     def _type(self, node: _Node) -> NodeType:
         """A direct link says what a node is; else below goes before beside, beside before above."""

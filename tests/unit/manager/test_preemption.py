@@ -17,7 +17,7 @@ from cnet.model.lifecycle import TRANSITIONS, Event, Phase, step
 from cnet.model.resources import Resources
 from cnet.model.workload import RestartPolicy, WorkloadSpec, WorkloadStatus
 from cnet.register import Ledger
-from tests.unit.manager.test_races import Bench, bench
+from tests.unit.manager.scripted import Bench, bench
 
 ALL = Resources(cpu=4000)
 LOW: dict[str, Any] = {

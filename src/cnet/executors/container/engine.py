@@ -22,6 +22,7 @@ from anyio.abc import ByteStream, TaskStatus
 from cnet.errors import CnetError, ConfigError, UnreachableError
 from cnet.executors.container.connecting import Address, RefusedError, taken_over
 from cnet.executors.container.discovery import TlsFiles, candidates
+from cnet.executors.container.incarnation import incarnation
 from cnet.executors.container.ping import ping
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ REQUEST_TIMEOUT_S = 300.0
 """Of what should be quick: a disk that is slow must not pass for a dead engine."""
 FIRST_PAUSE_S = 0.1
 LAST_PAUSE_S = 2.0
+SERVER_ERROR = 500
 NO_CONNECTION = 900
 """The status that the client library makes up for an engine that cannot be reached."""
 
@@ -199,7 +201,13 @@ class Engine:
 
     async def ask(self, request: Callable[[Docker], Awaitable[T]]) -> T:
         """What `request` makes of the client library. Raises EngineAwayError, EngineError."""
-        return await _translated(request, await self._ready())
+        try:
+            return await _translated(request, await self._ready())
+        except EngineError as error:
+            # One that is about to end fails at what it has begun, and takes no new connections.
+            if error.status < SERVER_ERROR or await self.takes_connections():
+                raise
+            raise EngineAwayError(f"the container engine ends: {error.message}") from error
 
     async def ask_until_answered(self, request: Callable[[Docker], Awaitable[T]]) -> T:
         """The same, again and again while the engine is away; so it must be harmless to repeat."""
@@ -223,6 +231,10 @@ class Engine:
     async def takes_connections(self) -> bool:
         """Whether a new one is answered now."""
         return await ping(self._address, PING_TIMEOUT_S) is None
+
+    async def incarnation(self) -> str | None:
+        """Which process it is now; None where that cannot be told."""
+        return await incarnation(self._address, PING_TIMEOUT_S)
 
     async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The answer to a POST for which the client library has no function; JSON, or text."""

@@ -187,15 +187,13 @@ class ContainerExecutor(PortPublisher):
     async def prepare(self, config: ContainerConfig) -> None:
         """The engine, its network, and the folders must be there; see `Executor`."""
         if self.absence is not None:
-            raise _no_engine(self.absence)
+            raise EngineAwayError(self.absence)
         await anyio.to_thread.run_sync(resolved, config.volumes, self._settings.volume_roots)
         try:
             if config.pull == "never" and not await self._images.has(config.image):
                 raise SpecError(missing(config.image), field="config.image")
             if config.network is not None:
                 await self._engine.ask(partial(require_network, config.network))
-        except EngineAwayError as error:
-            raise _no_engine(error.message) from error
         except EngineError as error:
             raise SpecError(f"config: {error.message}", field="config") from error
 
@@ -295,8 +293,7 @@ class ContainerExecutor(PortPublisher):
     async def start(self, task: Task) -> ContainerRun:
         """Create and start the container; waits for an engine that goes away meanwhile."""
         folder = self._records(task.workload_id, task.attempt)
-        await anyio.to_thread.run_sync(folder.create)
-        await anyio.to_thread.run_sync(folder.remove_former)
+        await anyio.to_thread.run_sync(_begin_folder, folder, await self._engine.incarnation())
         try:
             request = await anyio.to_thread.run_sync(self._request, task)
             container_id = await self._create(task, request)
@@ -305,9 +302,7 @@ class ContainerExecutor(PortPublisher):
             code = "image_missing" if absent else "start_failed"
             raise ExecutionError(error.message, code=code) from error
         try:
-            await self._engine.ask_until_answered(
-                lambda client: client.containers.container(container_id).start()
-            )
+            engine_went = await self._begin(container_id)
         except EngineError as error:
             await remove_container(self._engine, container_id)
             raise ExecutionError(error.message, code=_why_not_started(error)) from error
@@ -315,7 +310,25 @@ class ContainerExecutor(PortPublisher):
         details = await look_up(self._engine, container_id)
         if details is None:
             raise ExecutionError("its container was removed at once", code="container_removed")
-        return await self._watched(task, details)
+        return await self._watched(task, details, is_old=engine_went)
+
+    async def _begin(self, container_id: str) -> bool:
+        """Start a new container, once; whether the engine went away meanwhile.
+
+        Asked again, an engine that is back would run one that has run: it is looked up before.
+        """
+        went = False
+        while True:
+            try:
+                await self._engine.ask(lambda it: it.containers.container(container_id).start())
+                return went
+            except EngineAwayError:
+                went = True
+                await anyio.sleep(RETRY_S)
+                await self._engine.until_there()
+            details = await look_up(self._engine, container_id)
+            if details is None or details["State"]["Status"] != "created":
+                return went
 
     def _request(self, task: Task) -> dict[str, Any]:
         """With folders resolved: what they are links to may have changed since `prepare`."""
@@ -438,8 +451,10 @@ class ContainerExecutor(PortPublisher):
         return all(found.get(name) == wanted[name] for name in same)
 
 
-def _no_engine(why: str) -> SpecError:
-    return SpecError(f"type: no container engine answers on this node: {why}", field="type")
+def _begin_folder(folder: RunRecords, engine: str | None) -> None:
+    folder.create()
+    folder.remove_former()
+    folder.note_engine(engine)
 
 
 def _why_not_started(error: EngineError) -> str:

@@ -1,7 +1,8 @@
 """What an agent puts down of its containers, to know them again: a folder for each run.
 
 <root>/<workload id>/output.log          what the runs have said, and its older pieces
-<root>/<workload id>/<attempt>/started   the container of the run
+<root>/<workload id>/<attempt>/engine    by which process of the engine it was to be started
+                               started   the container of the run
                                stop      somebody has asked for its end
                                position  up to where its log has been copied
                                execs/    commands that run beside it, by the engine's ids
@@ -71,6 +72,16 @@ class RunRecords:
         except FileNotFoundError:
             return []
 
+    def note_engine(self, incarnation: str | None) -> None:
+        """Which engine is about to start it. On a full disk that must do without."""
+        with suppress(OSError):
+            write_atomic(self.path / "engine", orjson.dumps(incarnation), durable=False)
+
+    def engine(self) -> str | None:
+        """What `note_engine` has put down."""
+        found: str | None = self._read("engine")
+        return found
+
     def note_start(self, container_id: str, boot_id: str) -> None:
         """The container runs. On a full disk that must do without."""
         with suppress(OSError):
@@ -79,7 +90,8 @@ class RunRecords:
 
     def started(self) -> dict[str, Any] | None:
         """What `note_start` has put down."""
-        return self._read("started")
+        found: dict[str, Any] | None = self._read("started")
+        return found
 
     def note_stop(self) -> None:
         """Somebody wants it ended. On a full disk stopping comes first."""
@@ -117,12 +129,11 @@ class RunRecords:
         record = self._read("exit")
         return None if record is None else RunExit.from_record(record)
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _read(self, name: str) -> Any:
         try:
-            content: dict[str, Any] = orjson.loads((self.path / name).read_bytes())
+            return orjson.loads((self.path / name).read_bytes())
         except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
             return None
-        return content
 
 
 def noted_execs(root: Path) -> list[Path]:

@@ -208,7 +208,12 @@ class ContainerRun:
         # they answer to that (0, perhaps) is not that they were done. One that is about to end
         # takes no connections any more.
         lost = self._engine_was_away or not await self._engine.takes_connections()
-        return "engine_restarted" if lost else None
+        return "engine_restarted" if lost or await self._another_engine() else None
+
+    async def _another_engine(self) -> bool:
+        """Whether the one that started it has ended since: no agent may have seen that."""
+        former = self._records.engine()
+        return former is not None and await self._engine.incarnation() != former
 
     async def _copy_rest(self) -> None:
         while True:

@@ -1,0 +1,60 @@
+"""What the pages work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from cnet.api.context import ApiContext
+from cnet.api.sessions import Sessions
+from cnet.errors import ForbiddenError
+from cnet.web.asking import Api
+
+
+@dataclass(slots=True, kw_only=True)
+class WebState:
+    """One agent as its pages see it."""
+
+    context: ApiContext
+    api: Api
+    sessions: Sessions | None
+    """None where nobody has to log in"""
+    navigation: tuple[tuple[str, str, str], ...]
+    """path, icon and name of each page"""
+
+
+def mark_of(context: ApiContext) -> str:
+    """Stands for what there is to see now: a page made at another mark has missed something."""
+    held = context.manager.ledger.allocated
+    return (
+        f"{context.manager.events.last_seq}.{context.exchange.view.revision}."
+        f"{held.cpu}.{held.gpu}.{held.memory}.{held.storage}"
+    )
+
+
+async def _web(request: Request) -> WebState:
+    web: WebState = request.app.state.web
+    request.state.mark = mark_of(web.context)  # before anything is looked at
+    return web
+
+
+Web = Annotated[WebState, Depends(_web)]
+
+
+def may_write(request: Request) -> bool:
+    """Whether the reader may change something: `cnet.may_write` of the scope, set by the guard.
+
+    Without roles, whoever gets past the guard may.
+    """
+    return bool(request.scope.get("cnet.may_write", True))
+
+
+async def _require_write(request: Request) -> None:
+    if not may_write(request):
+        raise ForbiddenError("this page is read-only for you; changes need another role")
+
+
+RequireWrite = Depends(_require_write)
+"""Of every route that changes something: `dependencies=[RequireWrite]`."""

@@ -1,0 +1,137 @@
+"""The invariants, checked at a quiet moment: by the agent's answers, the engine's, the witness."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from typing import Any
+
+from tests.support.engine import Engine
+
+from tools.chaos.agent import AgentUnderTest
+from tools.chaos.books import Books, Workloads
+from tools.chaos.model import InvariantError, Model, Seen, Subject
+from tools.chaos.sorts import SERVES
+from tools.chaos.waiting import until
+from tools.container_kills.foreign import Foreign
+from tools.container_kills.sorts import SAYS, SERVED
+
+SETTLED_WITHIN_S = 30.0
+"""for what has no witness but the engine: a container is removed after its end was told"""
+SHORT_ID = 12
+
+
+class Checker(Books):
+    """Holds what must be seen against what is."""
+
+    reasons_of_disturbed = frozenset({"engine_restarted", "crash_loop"})
+
+    def __init__(
+        self, agent: AgentUnderTest, model: Model, engine: Engine, foreign: Foreign
+    ) -> None:
+        super().__init__(agent, model)
+        self._engine = engine
+        self._foreign = foreign
+
+    def check(self) -> None:
+        """Wait until the agent is quiet, then check everything. Raises InvariantError."""
+        if not until(self._engine_found, timeout_s=SETTLED_WITHIN_S):
+            raise InvariantError("engine", "the agent does not find it again")
+        workloads = self.check_books()
+        self._check_containers(workloads)
+        for subject in self._model.all():
+            if (item := workloads.get(subject.id)) is not None:
+                self._check_state(subject, item)
+        self._check_unrecorded()
+        self._foreign.check()
+        self.checks += 1
+
+    @property
+    def runs(self) -> int:
+        """How many containers have begun, as they say."""
+        return len(self._witness.runs)
+
+    def _engine_found(self) -> bool:
+        _, answer = self._agent.call("GET", "/api/nodes")
+        return "container" in answer["nodes"][0]["kinds"]
+
+    def _check_containers(self, workloads: Workloads) -> None:
+        """A container for each that runs, and no other."""
+        wanted = {
+            f"cnet-{item['id']}.{item['attempt']}"
+            for item in workloads.values()
+            if item["status"] == "running"
+        }
+        if until(lambda: self.containers() == wanted, timeout_s=SETTLED_WITHIN_S):
+            return
+        there = self.containers()
+        for name in there - wanted:
+            raise InvariantError("orphan", f"container {name} is nobody's", _workload_of(name))
+        for name in wanted - there:
+            raise InvariantError("dead", f"{name} runs, but has no container", _workload_of(name))
+
+    def containers(self) -> set[str]:
+        """Names of all that the engine has and the tool has not made."""
+        return self._engine.names() - self._foreign.names
+
+    def _check_state(self, subject: Subject, item: dict[str, Any]) -> None:
+        container = self._check_running(subject, item) if item["status"] == "running" else None
+        self._check_end(subject, item)
+        self._check_log(subject)
+        now = Seen(
+            status=item["status"],
+            attempt=item["attempt"],
+            process=container,
+            exit_code=item.get("exit_code"),
+            touched=subject.touched,
+        )
+        self._check_untouched(subject, now)
+
+    def _check_running(self, subject: Subject, item: dict[str, Any]) -> str:
+        run_id = f"{subject.id}.{item['attempt']}"
+        details = self._engine.ask("GET", f"/containers/cnet-{run_id}/json")
+        container: str = details["Id"]
+        if not details["State"]["Running"] or item["container_id"] != container:
+            told = f"{item['container_id']} is said to be it"
+            raise InvariantError("dead", f"{run_id}: {details['State']}, {told}", subject.id)
+        begun_by = self._witness.runs.get(run_id)
+        if begun_by != [container[:SHORT_ID]]:
+            sentence = f"run {run_id} was begun by {begun_by}, not {container}"
+            raise InvariantError("dead", sentence, subject.id)
+        if subject.sort.name == SERVES:
+            self._check_answer(subject, item)
+        return container
+
+    def _check_answer(self, subject: Subject, item: dict[str, Any]) -> None:
+        """Its published port leads to it."""
+        url = f"{item['endpoint']}/{SERVED.rpartition('/')[2]}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                content = answer.read().decode().strip()
+        except (urllib.error.URLError, OSError) as error:
+            raise InvariantError("port", f"{url}: {error}", subject.id) from error
+        if content != subject.id:
+            raise InvariantError("port", f"{url} is answered by {content}", subject.id)
+
+    def _check_log(self, subject: Subject) -> None:
+        """What each run has said is there once, in order.
+
+        An engine that ends may take along what it has not written yet.
+        """
+        wanted = [f"{SAYS} {run_id}" for run_id in self._witness.of(subject.id)]
+        found = self._log(subject)
+        if found == wanted:
+            return
+        left = iter(wanted)
+        if subject.disturbed and all(line in left for line in found):
+            return
+        raise InvariantError("log", f"it has said {wanted}, and its log has {found}", subject.id)
+
+    def _log(self, subject: Subject) -> list[str]:
+        _, answer = self._agent.call("GET", f"/api/workloads/{subject.id}/logs?lines=0")
+        lines: list[str] = answer["logs"]
+        return lines
+
+
+def _workload_of(name: str) -> str:
+    return name.removeprefix("cnet-").rpartition(".")[0]
