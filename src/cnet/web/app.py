@@ -54,6 +54,8 @@ def _problem(request: Request, status: HTTPStatus, details: str | None) -> Respo
     if "part" in request.query_params and status == HTTPStatus.NOT_FOUND:
         return see_other(request, request.url.path)  # what a page shows is gone: say so in full
     known = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.FORBIDDEN}
+    if "part" in request.query_params:  # of a page that shows something already
+        return Response(details or status.phrase, status)
     title = str(status.value) if status in known else "other"
     return page(
         request,

@@ -22,7 +22,7 @@ from starlette.responses import RedirectResponse, Response
 
 import cnet
 from cnet.web import formats, messages, static_files
-from cnet.web.preferences import Preferences, preferences_of
+from cnet.web.preferences import Language, Preferences, preferences_of
 from cnet.web.state import WebState, may_write
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -73,7 +73,7 @@ def see_other(request: Request, path: str) -> Response:
     return RedirectResponse(path, 303)
 
 
-def language_of(request: Request) -> str:
+def language_of(request: Request) -> Language:
     """`en` or `zh`."""
     return preferences_of(request).language
 

@@ -1,6 +1,18 @@
 """The pages, a module each."""
 
-from cnet.web.pages import docs, events, login, nodes, overview, topology, workload, workloads
+from cnet.web.pages import (
+    data,
+    docs,
+    events,
+    login,
+    models,
+    nodes,
+    overview,
+    submit,
+    topology,
+    workload,
+    workloads,
+)
 
 ROUTERS = (
     overview.router,
@@ -8,6 +20,9 @@ ROUTERS = (
     nodes.router,
     workloads.router,
     workload.router,
+    submit.router,
+    models.router,
+    data.router,
     events.router,
     login.router,
     docs.router,
@@ -18,6 +33,9 @@ NAVIGATION = (
     ("/", "activity", "overview"),
     ("/topology", "share-2", "topology"),
     ("/workloads", "layers", "workloads"),
+    ("/submit", "plus-circle", "submit"),
+    ("/models", "cpu", "models"),
+    ("/data", "database", "data"),
     ("/events", "list", "events"),
     ("/docs", "code", "docs"),
 )
