@@ -344,6 +344,21 @@ class ChangedNodeBody(Body):
     node: NodeBody
 
 
+class LinkBody(Body):
+    """A link, as the agent at one end sees it."""
+
+    node_id: str = Field(description="the agent at the other end")
+    role: Literal["parent", "child", "peer"] = Field(description="what that one is to this one")
+    round_trip_ms: float | None = Field(description="null: no answer within 2 s")
+
+
+class LinksBody(Body):
+    """The links of a node."""
+
+    node_id: str
+    links: list[LinkBody]
+
+
 class NodeAddress(Body):
     """Where an agent answers."""
 

@@ -15,6 +15,7 @@ from cnet.cli.session import AgentOption, JsonOption, Session, session_of
 from cnet.cli.workload_options import WorkloadOptions, takes_workload
 from cnet.client import AgentClient, JsonObject
 from cnet.errors import SpecError
+from cnet.model.notation import pairs
 
 app = typer.Typer(add_completion=False)
 service = typer.Typer(
@@ -169,7 +170,7 @@ def traffic(
     """Share the requests among versions; one that is not named is drained and stopped."""
     session = session_of(ctx, agent=agent, as_json=as_json)
     given: dict[str, int] = {}
-    for version, weight in specs.pairs(weights, option="VERSION=WEIGHT").items():
+    for version, weight in pairs(weights, option="VERSION=WEIGHT").items():
         if not weight.isdecimal():
             raise SpecError(f"{version}={weight}: a weight is a whole number", field=version)
         given[version] = int(weight)

@@ -32,7 +32,7 @@ _CHOOSES_DEVICE = frozenset({"custom", "script"})
 """Code of the user's own, which finds its devices in CUDA_VISIBLE_DEVICES."""
 
 _FRAMEWORKS = {"scikit-learn": "sklearn", "onnxruntime": "onnx"}
-_FOR_TYPES = {
+FIELDS_OF_TYPES = {
     "labels": ("yolo", "onnx"),
     "confidence": ("yolo",),
     "iou_threshold": ("yolo",),
@@ -277,7 +277,7 @@ class OpenCvExecutor(_ModelServer):
 
 def _refuse_useless(config: MlModelConfig, model_type: str) -> None:
     """A field that the runtime would not heed must not look as if it did."""
-    for name, types in _FOR_TYPES.items():
+    for name, types in FIELDS_OF_TYPES.items():
         given = name in config.model_fields_set and getattr(config, name) is not None
         if given and model_type not in types:
             raise SpecError(
