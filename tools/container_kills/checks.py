@@ -76,18 +76,27 @@ class Checker(Books):
             raise InvariantError("dead", f"{name} runs, but has no container", _workload_of(name))
 
     def _is_litter(self, name: str) -> bool:
-        """Whether only a mount keeps it, which an engine leaves that is killed amid a start."""
+        """Whether it is the engine that cannot remove it; if so it is helped.
+
+        Killed amid a start, an engine leaves a mount that is in its way when it is back.
+        """
+        why_not = self._removal_error(name)
+        found = _MOUNT.search(why_not)
+        if found is None:
+            return False
+        subprocess.run(["umount", "-l", found[0]], capture_output=True, check=False)
+        if not until(lambda: not self._removal_error(name), timeout_s=SETTLED_WITHIN_S):
+            raise InvariantError("engine", why_not, _workload_of(name))
+        self.litter += 1
+        return True
+
+    def _removal_error(self, name: str) -> str:
+        """Why the engine cannot remove it; empty when it is gone."""
         try:
             self._engine.ask("DELETE", f"/containers/{name}", params={"force": "1"})
         except AssertionError as error:
-            found = _MOUNT.search(str(error))
-            if found is None:
-                return False
-            subprocess.run(["umount", "-l", found[0]], check=True)
-            self._engine.ask("DELETE", f"/containers/{name}", params={"force": "1"})
-            self.litter += 1
-            return True
-        return False
+            return "" if "No such container" in str(error) else str(error)
+        return ""
 
     def containers(self) -> set[str]:
         """Names of all that the engine has and the tool has not made."""
