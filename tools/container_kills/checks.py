@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import urllib.error
 import urllib.request
 from typing import Any
 
@@ -122,43 +121,58 @@ class Checker(Books):
         if not details["State"]["Running"] or item["container_id"] != container:
             told = f"{item['container_id']} is said to be it"
             raise InvariantError("dead", f"{run_id}: {details['State']}, {told}", subject.id)
-        begun_by = self._witness.runs.get(run_id)
-        if begun_by != [container[:SHORT_ID]]:
-            sentence = f"run {run_id} was begun by {begun_by}, not {container}"
+        if not until(lambda: self._begun_by(run_id) is not None, timeout_s=SETTLED_WITHIN_S):
+            raise InvariantError("dead", f"{run_id} runs, but has not begun", subject.id)
+        if self._begun_by(run_id) != container[:SHORT_ID]:
+            sentence = f"run {run_id} was begun by {self._begun_by(run_id)}, not {container}"
             raise InvariantError("dead", sentence, subject.id)
         if subject.sort.name == SERVES:
             self._check_answer(subject, item)
         return container
 
+    def _begun_by(self, run_id: str) -> str | None:
+        """Of which container a run says that it is; it may just have been started."""
+        self._witness.read()
+        words = self._witness.runs.get(run_id)
+        return None if words is None else words[0]
+
     def _check_answer(self, subject: Subject, item: dict[str, Any]) -> None:
         """Its published port leads to it."""
         url = f"{item['endpoint']}/{SERVED.rpartition('/')[2]}"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                content = answer.read().decode().strip()
-        except (urllib.error.URLError, OSError) as error:
-            raise InvariantError("port", f"{url}: {error}", subject.id) from error
-        if content != subject.id:
-            raise InvariantError("port", f"{url} is answered by {content}", subject.id)
+        if not until(lambda: _answer(url) == subject.id, timeout_s=SETTLED_WITHIN_S):
+            raise InvariantError("port", f"{url} is answered by {_answer(url)}", subject.id)
 
     def _check_log(self, subject: Subject) -> None:
         """What each run has said is there once, in order.
 
         An engine that ends may take along what it has not written yet.
         """
-        wanted = [f"{SAYS} {run_id}" for run_id in self._witness.of(subject.id)]
-        found = self._log(subject)
-        if found == wanted:
+        if until(lambda: self._log_is_whole(subject), timeout_s=SETTLED_WITHIN_S):
             return
-        left = iter(wanted)
-        if subject.disturbed and all(line in left for line in found):
-            return
+        wanted, found = self._said(subject), self._log(subject)
         raise InvariantError("log", f"it has said {wanted}, and its log has {found}", subject.id)
+
+    def _log_is_whole(self, subject: Subject) -> bool:
+        wanted, found = self._said(subject), self._log(subject)
+        left = iter(wanted)
+        return found == wanted or (subject.disturbed and all(line in left for line in found))
+
+    def _said(self, subject: Subject) -> list[str]:
+        return [f"{SAYS} {run_id}" for run_id in self._witness.of(subject.id)]
 
     def _log(self, subject: Subject) -> list[str]:
         _, answer = self._agent.call("GET", f"/api/workloads/{subject.id}/logs?lines=0")
         lines: list[str] = answer["logs"]
         return lines
+
+
+def _answer(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            content: str = answer.read().decode().strip()
+    except OSError as error:  # a program that has just been started does not listen yet
+        return str(error)
+    return content
 
 
 def _workload_of(name: str) -> str:
