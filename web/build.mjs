@@ -15,6 +15,9 @@ const VENDORED = {
   "vendor/cytoscape.js": "cytoscape/dist/cytoscape.min.js",
   "vendor/uplot.js": "uplot/dist/uPlot.iife.min.js",
   "vendor/uplot.css": "uplot/dist/uPlot.min.css",
+  "vendor/xterm.js": "@xterm/xterm/lib/xterm.mjs",
+  "vendor/xterm-fit.js": "@xterm/addon-fit/lib/addon-fit.mjs",
+  "vendor/xterm.css": "@xterm/xterm/css/xterm.css",
   "vendor/swagger-ui.js": "swagger-ui-dist/swagger-ui-bundle.js",
   "vendor/swagger-ui.css": "swagger-ui-dist/swagger-ui.css",
 };
@@ -23,6 +26,7 @@ const LICENCES = {
   idiomorph: "idiomorph/LICENSE",
   cytoscape: "cytoscape/LICENSE",
   uPlot: "uplot/LICENSE",
+  "xterm.js": "@xterm/xterm/LICENSE",
   "Swagger UI": "swagger-ui-dist/NOTICE",
   "Feather icons": "feather-icons/LICENSE",
 };

@@ -191,6 +191,18 @@ class StorageSettings(_Section):
     )
 
 
+class ModelSettings(_Section):
+    """Models of `/api/ml/models`, which are loaded when somebody asks them."""
+
+    idle_s: float = Field(
+        300,
+        gt=0,
+        le=31_536_000,
+        allow_inf_nan=False,
+        description="seconds without a prediction until a model is unloaded",
+    )
+
+
 class DockerSettings(_Section):
     """Containers on this node, by the Docker Engine API."""
 
@@ -220,6 +232,7 @@ class Settings(_Section):
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     workload_logs: LogFileSettings = Field(default_factory=LogFileSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    models: ModelSettings = Field(default_factory=ModelSettings)
     docker: DockerSettings = Field(default_factory=DockerSettings)
 
     @property

@@ -21,6 +21,7 @@ workload or the node it speaks of. HTTP status codes live in one table in `cnet.
     ├── BadGatewayError        a service broke off, or gave an answer that cannot be passed on
     ├── DamagedError           stored bytes are not what was stored
     └── TransientError         may work when asked again
+        ├── DeadlineError      not done in the time that whoever asked had given
         ├── UnreachableError   no connection to an agent or service
         └── StorageFullError   the disk, or the room given to stored data, is full
 """
@@ -163,6 +164,12 @@ class TransientError(CnetError):
 
     code = "unavailable"
     retryable = True
+
+
+class DeadlineError(TransientError):
+    """It was not done in the time that whoever asked had given."""
+
+    code = "deadline_exceeded"
 
 
 class UnreachableError(TransientError):

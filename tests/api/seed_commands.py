@@ -172,3 +172,47 @@ NANJING_RESOURCES = "curl http://localhost:8081/api/resources"
 STATS = "curl http://localhost:8080/api/resources/stats"
 NODES = "curl http://localhost:8080/api/nodes"
 HEALTH = "curl http://localhost:8080/api/health"
+
+ML_DEPLOY = r"""
+curl -X POST "http://localhost:8080/api/ml/models" \
+  -H "Content-Type: application/json" \
+  -d '{
+    "name": "my-model",
+    "model_type": "linear_regression",
+    "model_path": "models/my_model.joblib",
+    "script_path": "examples/ml_models/simple_linear_regression.py",
+    "command": "python3",
+    "args": ["script.py", "train", "model.joblib", "1000"],
+    "resources": {
+      "cpu_limit": 1.0,
+      "memory_limit": 512000000,
+      "disk_limit": 1000000000
+    }
+  }'
+"""
+
+ML_PREDICT = r"""
+curl -X POST "http://localhost:8080/api/ml/models/{model_id}/predict" \
+  -H "Content-Type: application/json" \
+  -d '{"input_data": 5.5}'
+"""
+
+ML_CONFIGURATION = r"""
+{
+  "name": "model-name",
+  "model_type": "linear_regression",
+  "model_path": "models/model.joblib",
+  "script_path": "examples/ml_models/script.py",
+  "command": "python3",
+  "args": ["script.py", "train", "model.joblib", "1000"],
+  "working_dir": ".",
+  "env": {
+    "PYTHONPATH": "examples/ml_models"
+  },
+  "resources": {
+    "cpu_limit": 1.0,
+    "memory_limit": 512000000,
+    "disk_limit": 1000000000
+  }
+}
+"""

@@ -10,6 +10,7 @@ from cnet.executors.catalog import ExecutorContext
 from cnet.executors.inference import MlModelExecutor, OpenCvExecutor
 from cnet.executors.process import ProcessExecutor
 from cnet.executors.reservation import ReservationExecutor
+from cnet.executors.training import TrainingExecutor
 from cnet.testing import ExecutorContract
 from tests.contracts.sample_plugin import make
 
@@ -30,6 +31,22 @@ class TestProcess(ExecutorContract):
 
     def unstartable_config(self, folder: Path) -> dict[str, Any]:
         return {"command": "no-such-program"}
+
+
+class TestTraining(ExecutorContract):
+    """`ml`."""
+
+    def make_executor(self, context: ExecutorContext) -> Executor:
+        return TrainingExecutor(context.supervisor, context.logs)
+
+    def long_config(self, folder: Path) -> dict[str, Any]:
+        return {"model_path": "m", "command": "sleep", "args": ["60"], "working_dir": str(folder)}
+
+    def quick_config(self, folder: Path, exit_code: int) -> dict[str, Any]:
+        return {"model_path": "m", "command": "sh", "args": ["-c", f"exit {exit_code}"]}
+
+    def unstartable_config(self, folder: Path) -> dict[str, Any]:
+        return {"model_path": "m", "command": "no-such-program"}
 
 
 class TestMlModel(ExecutorContract):

@@ -42,12 +42,12 @@ def _plugin(value: str) -> EntryPoint:
 
 
 def test_the_built_in_kinds(context: ExecutorContext) -> None:
-    assert set(load_executors(context, [])) == {"process", "mlmodel", "opencv", "reservation"}
+    assert set(load_executors(context, [])) == {"process", "ml", "mlmodel", "opencv", "reservation"}
 
 
 def test_a_plugin_adds_its_kind(context: ExecutorContext) -> None:
     executors = load_executors(context, [_plugin("tests.contracts.sample_plugin:make")])
-    assert set(executors) == {"process", "mlmodel", "opencv", "reservation", "shell"}
+    assert set(executors) == {"process", "ml", "mlmodel", "opencv", "reservation", "shell"}
     assert executors["shell"].config_model is sample_plugin.ShellConfig
 
 

@@ -20,6 +20,7 @@ from tests.inference.open_inference import infer, infer_binary
 from tests.inference.services import Service, run_to_end, running
 
 EXACT = 1e-12
+CONVERTED = 1e-6
 RNG = np.random.default_rng(5)
 ROWS = RNG.normal(size=(90, 4)) + np.repeat(np.eye(4)[:3] * 3, 30, axis=0)
 KINDS = np.repeat(np.array(["low", "mid", "top"]), 30)
@@ -39,17 +40,17 @@ def refusal(service: Service, body: Any) -> tuple[int, str, str]:
     return reply.status_code, problem["error"], problem["details"]
 
 
-def check_numbers(service: Service, name: str, expected: Any) -> None:
+def check_numbers(service: Service, name: str, expected: Any, within: float = EXACT) -> None:
     """Alone and batched, by `/predict` and `/v2`."""
     batched = predict(service, ROWS.tolist(), name)[name]
-    assert np.abs(np.array(batched) - expected).max() < EXACT
+    assert np.abs(np.array(batched) - expected).max() < within
     for ask in (infer, infer_binary):
         found = ask(service, "sklearn", {"input": (ROWS, "FP64")})
         if name in found:  # of several outputs only the first is given unasked
-            assert np.abs(found[name] - expected).max() < EXACT
+            assert np.abs(found[name] - expected).max() < within
     for index in range(0, len(ROWS), 15):
         alone = predict(service, [ROWS[index].tolist()], name)[name]
-        assert np.abs(np.array(alone) - expected[index]).max() < EXACT
+        assert np.abs(np.array(alone) - expected[index]).max() < within
 
 
 def test_a_classifier(tmp_path: Path) -> None:
@@ -58,7 +59,9 @@ def test_a_classifier(tmp_path: Path) -> None:
     with running(tmp_path, "sklearn", "--model", str(tmp_path / "m.skops")) as service:
         info = service.client.get("/info").json()
         assert (info["model_type"], info["format"]) == ("sklearn", "skops")
-        assert info["served_by"].startswith("scikit-learn 1.")
+        assert info["served_by"].startswith("onnxruntime 1.")
+        assert info["conversion"]["outputs"] == ["predict", "predict_proba"]
+        assert (info["conversion"]["used"], info["conversion"]["precision"]) == (True, "FP64")
         assert info["estimator"] == "Pipeline(StandardScaler, LogisticRegression)"
         assert info["labels"] == ["low", "mid", "top"]
         assert info["inputs"] == [{"name": "input", "datatype": "FP64", "shape": [-1, 4]}]
@@ -106,7 +109,9 @@ def test_a_forest_needs_a_grant(tmp_path: Path) -> None:
     assert "config.trusted_types" in done.stderr
     grants = [f"--trust={name}" for name in skops.io.get_untrusted_types(file=path)]
     with running(tmp_path, "sklearn", "--model", str(path), *grants) as service:
-        check_numbers(service, "predict_proba", model.predict_proba(ROWS))
+        assert service.client.get("/info").json()["conversion"]["used"] is True
+        check_numbers(service, "predict_proba", model.predict_proba(ROWS), CONVERTED)
+        assert predict(service, ROWS.tolist()) == {"predict": model.predict(ROWS).tolist()}
 
 
 def test_joblib_only_where_it_is_allowed(tmp_path: Path) -> None:
@@ -209,8 +214,9 @@ def test_a_missing_extra_is_told_with_the_command_that_installs_it(tmp_path: Pat
     (tmp_path / "sklearn.py").write_text(
         "raise ModuleNotFoundError('No module named sklearn', name='sklearn')"
     )
+    skops.io.dump(LogisticRegression().fit(ROWS, KINDS), tmp_path / "m.skops")
     environment = {"PYTHONPATH": str(tmp_path)}
-    done = run_to_end("sklearn", "--model", "m.skops", environment=environment)
+    done = run_to_end("sklearn", "--model", str(tmp_path / "m.skops"), environment=environment)
     assert done.returncode == 2
     assert "sklearn is missing" in done.stderr
     assert "-m pip install 'cnet[sklearn]'" in done.stderr

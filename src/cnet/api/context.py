@@ -9,11 +9,16 @@ from typing import Annotated, Final
 import anyio
 from fastapi import Depends, Request
 
+from cnet.api.ml.serving import ModelServing
+from cnet.api.services.counting import Counting
+from cnet.api.services.replicas import Directory
 from cnet.cluster.exchange import Exchange
 from cnet.cluster.links import Links
 from cnet.errors import ConflictError
 from cnet.executors.remote import RemoteData
 from cnet.manager import Manager
+from cnet.services import Services
+from cnet.services.load import Measure
 from cnet.storage.objects import DataObjects
 
 SEARCH_HEADER: Final = "x-cnet-data-search"
@@ -42,7 +47,14 @@ class ApiContext:
     manager: Manager
     exchange: Exchange
     links: Links
+    services: Services
+    directory: Directory
+    counting: Counting
+    """what was done for services"""
+    measure: Measure
+    """the same, of replicas on other nodes as well"""
     started_at: float
+    models: ModelServing
     data: DataService | None = None
     """None where the agent stores nothing"""
     base_url: str = ""

@@ -28,6 +28,13 @@ def answer(*models: type[BaseModel]) -> dict[str, Any]:
     return {"content": {"application/json": {"schema": schema}}}
 
 
+def answer_list(model: type[BaseModel]) -> dict[str, Any]:
+    """A response in JSON that is a bare array of the model."""
+    _answers[model.__name__] = model
+    items = {"$ref": _REFERENCE.format(model=model.__name__)}
+    return {"content": {"application/json": {"schema": {"type": "array", "items": items}}}}
+
+
 def errors(*codes: int) -> Responses:
     """The `responses` of a route for the error codes it may answer."""
     return {code: answer(ErrorBody) for code in (*codes, 401, 403)}

@@ -33,6 +33,7 @@ STATUS: tuple[tuple[type[errors.CnetError], HTTPStatus], ...] = (
     (errors.ConflictError, HTTPStatus.CONFLICT),
     (errors.BadGatewayError, HTTPStatus.BAD_GATEWAY),
     (errors.StorageFullError, HTTPStatus.INSUFFICIENT_STORAGE),
+    (errors.DeadlineError, HTTPStatus.GATEWAY_TIMEOUT),
     (errors.TransientError, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.CnetError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )

@@ -35,6 +35,8 @@ COMMANDS = {
     "stop": "workloads",
     "restart": "workloads",
     "rm": "workloads",
+    "scale": "service",
+    "service": "service",
     "top": "top",
     "predict": "predict",
     "data": "data",

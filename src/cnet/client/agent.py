@@ -20,6 +20,7 @@ from cnet import DEFAULT_URL
 from cnet.client.data import DataClient
 from cnet.client.events import Event, EventStream
 from cnet.client.lines import split_lines
+from cnet.client.replicated import ServicesClient
 from cnet.client.replies import field_of, json_object
 from cnet.client.transport import Transport
 from cnet.errors import TransientError
@@ -66,6 +67,11 @@ class AgentClient:
     def data(self) -> DataClient:
         """What the agent stores."""
         return DataClient(self._http)
+
+    @property
+    def services(self) -> ServicesClient:
+        """Replicas under one name."""
+        return ServicesClient(self._http)
 
     @property
     def url(self) -> str:

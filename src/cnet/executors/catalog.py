@@ -21,6 +21,7 @@ from cnet.executors.inputs import Inputs
 from cnet.executors.process import ProcessExecutor
 from cnet.executors.reservation import ReservationExecutor
 from cnet.executors.roots import DataPlaces
+from cnet.executors.training import TrainingExecutor
 from cnet.storage.objects import DataObjects
 from cnet.supervision import Supervisor
 
@@ -58,6 +59,7 @@ ExecutorFactory = Callable[[ExecutorContext], Executor]
 
 BUILT_IN: tuple[ExecutorFactory, ...] = (
     lambda context: ProcessExecutor(context.supervisor, context.logs, context.inputs),
+    lambda context: TrainingExecutor(context.supervisor, context.logs, context.inputs),
     lambda context: MlModelExecutor(context.supervisor, context.logs, context.inputs),
     lambda context: OpenCvExecutor(context.supervisor, context.logs, context.inputs),
     lambda context: ReservationExecutor(context.supervisor, context.logs),

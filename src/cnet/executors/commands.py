@@ -102,6 +102,8 @@ def _environment(task: Task) -> dict[str, str]:
         **inherited,
         "CNET_NODE_ID": task.node_id,
         "CNET_WORKLOAD_NAME": task.spec.name,
-        # Empty hides every device from a workload that asked for none.
+        # Empty hides every device from a workload that asked for none. CUDA counts by speed unless
+        # it is told to count as the driver does, and the ledger with it.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": ",".join(str(device) for device in task.gpu_devices),
     }

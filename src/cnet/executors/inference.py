@@ -2,38 +2,68 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import replace
 from math import ceil
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import anyio
 from pydantic import Field, field_validator
 
-from cnet.errors import SpecError
+from cnet.errors import ExecutionError, SpecError
 from cnet.executors.base import Task
 from cnet.executors.commands import Command
 from cnet.executors.data_refs import Input, check_path, is_ref, parse_ref
 from cnet.executors.data_users import DataUser
+from cnet.executors.environment import WithEnvironment, require_text
 from cnet.executors.services import ServiceConfig, ServiceExecutor
 
-MODEL_TYPES = ("yolo", "onnx", "sklearn", "custom")
+MODEL_TYPES = ("yolo", "onnx", "sklearn", "custom", "script")
 """Model types that `cnet-inference` has a runtime for; each is the runtime of that name."""
 
+SCRIPT_VARIABLES = "CNET_SCRIPT_ENV"
+"""Variables of a script, as a JSON object, for the program that serves it."""
+
+_ON_CPU = frozenset({"sklearn", "opencv"})
+"""Runtimes that have no use for a GPU."""
+_CHOOSES_DEVICE = frozenset({"custom", "script"})
+"""Code of the user's own, which finds its devices in CUDA_VISIBLE_DEVICES."""
+
 _FRAMEWORKS = {"scikit-learn": "sklearn", "onnxruntime": "onnx"}
-_FOR_TYPES = {
+FIELDS_OF_TYPES = {
     "labels": ("yolo", "onnx"),
     "confidence": ("yolo",),
     "iou_threshold": ("yolo",),
     "trusted_types": ("sklearn",),
     "allow_joblib": ("sklearn",),
+    "convert": ("sklearn",),
     "class_name": ("custom",),
+    "script_path": ("script",),
+    "command": ("script",),
+    "working_dir": ("script",),
+    "env": ("script",),
+    "secret_env": ("script",),
 }
 """Fields of a config that only some model types have a use for."""
 
 
-class MlModelConfig(ServiceConfig):
+class ModelServiceConfig(ServiceConfig):
+    """What the program takes whatever it serves."""
+
+    max_waiting: int | None = Field(
+        None, ge=1, le=65_536, description="requests in line before others are refused (429)"
+    )
+    request_timeout_ms: int | None = Field(
+        None, ge=0, le=3_600_000, description="of requests that do not say so themselves (504)"
+    )
+
+
+class MlModelConfig(WithEnvironment, ModelServiceConfig):
     """`config` of an mlmodel."""
+
+    model_config = ServiceConfig.model_config
 
     model_type: str | None = Field(None, max_length=64, description=", ".join(MODEL_TYPES))
     model_path: str = Field(
@@ -51,10 +81,20 @@ class MlModelConfig(ServiceConfig):
         description="of a skops file, beyond what skops trusts",
     )
     allow_joblib: bool = Field(False, description="load a file that runs code of whoever made it")
-
+    convert: bool = Field(True, description="serve by ONNX Runtime where it is surely the same")
     class_name: str | None = Field(
         None, max_length=256, description="in the file of a custom model"
     )
+    max_batch: int | None = Field(
+        None, ge=1, le=65_536, description="rows of several requests in one call of the model"
+    )
+    script_path: str | None = Field(
+        None, min_length=1, max_length=4096, description="answers `predict <model_path> <input>`"
+    )
+    command: str | None = Field(
+        None, min_length=1, max_length=4096, description="what runs the script; default: python3"
+    )
+    working_dir: str | None = Field(None, min_length=1, max_length=4096, description="of a script")
 
     @field_validator("labels")
     @classmethod
@@ -66,9 +106,7 @@ class MlModelConfig(ServiceConfig):
     @field_validator("trusted_types")
     @classmethod
     def _sound_types(cls, names: list[str]) -> list[str]:
-        if not all(part.isidentifier() for name in names for part in name.split(".")):
-            raise ValueError("each must be the dotted name of a Python type, module included")
-        return names
+        return sound_types(names)
 
     @field_validator("class_name")
     @classmethod
@@ -82,13 +120,27 @@ class MlModelConfig(ServiceConfig):
     def _sound_path(cls, path: str) -> str:
         return check_path(path)
 
+    @field_validator("script_path", "command", "working_dir")
+    @classmethod
+    def _sound_text(cls, text: str | None) -> str | None:
+        if text is not None:
+            require_text(text)
+        return text
+
     @property
     def wanted_type(self) -> str | None:
         """The model type, or the one that the framework stands for."""
         return self.model_type or _FRAMEWORKS.get(self.framework or "", self.framework)
 
 
-class OpenCvConfig(ServiceConfig):
+def sound_types(names: list[str]) -> list[str]:
+    """The same names; ValueError where one cannot be that of a type."""
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError("each must be the dotted name of a Python type, module included")
+    return names
+
+
+class OpenCvConfig(ModelServiceConfig):
     """`config` of an opencv service."""
 
     cascade_type: Literal["face", "eye", "smile"] = "face"
@@ -102,6 +154,13 @@ class OpenCvConfig(ServiceConfig):
     @classmethod
     def _sound_path(cls, path: str) -> str:
         return check_path(path)
+
+
+def _device(runtime: str) -> str:
+    """The first of the devices that were given to the run: it sees no other ones."""
+    if runtime in _ON_CPU:
+        raise ExecutionError(f"{runtime} runs on CPUs only; ask for no GPU")
+    return "--device=cuda:0"
 
 
 class _ModelServer(DataUser, ServiceExecutor):
@@ -152,6 +211,8 @@ class MlModelExecutor(_ModelServer):
                 field="config.model_type",
             )
         _refuse_useless(config, wanted)
+        if wanted == "script":
+            await _require_script(config)
         await super().prepare(config)
         await self._require_file(config.model_path)
 
@@ -171,9 +232,23 @@ class MlModelExecutor(_ModelServer):
             arguments.append(f"--class={config.class_name}")
         if config.allow_joblib:
             arguments.append("--allow-joblib")
+        if runtime == "sklearn":
+            arguments.append(f"--cache-dir={self._cache(task)}")
+        if not config.convert:
+            arguments.append("--no-convert")
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
+        if config.max_batch is not None:
+            arguments.append(f"--max-batch={config.max_batch}")
+        if task.gpu_devices and runtime not in _CHOOSES_DEVICE:
+            arguments.append(_device(runtime))
+        if runtime == "script":
+            return _script_server(task, arguments)
         return _inference(task, arguments)
+
+    def _cache(self, task: Task) -> Path:
+        """A folder of this node that all models share, beside that of the runs."""
+        return self.log_path(task.workload_id).parent.parent.with_name("model-cache")
 
 
 class OpenCvExecutor(_ModelServer):
@@ -193,6 +268,8 @@ class OpenCvExecutor(_ModelServer):
         """The Haar cascade runtime."""
         config: OpenCvConfig = task.config
         arguments = ["opencv", f"--cascade-type={config.cascade_type}"]
+        if task.gpu_devices:
+            arguments.append(_device("opencv"))
         if config.cascade_path:
             arguments.append(f"--cascade-path={self._local(task)}")
         return _inference(task, arguments)
@@ -200,13 +277,42 @@ class OpenCvExecutor(_ModelServer):
 
 def _refuse_useless(config: MlModelConfig, model_type: str) -> None:
     """A field that the runtime would not heed must not look as if it did."""
-    for name, types in _FOR_TYPES.items():
+    for name, types in FIELDS_OF_TYPES.items():
         given = name in config.model_fields_set and getattr(config, name) is not None
         if given and model_type not in types:
             raise SpecError(
                 f"config.{name}: only for model_type {' or '.join(types)}, not {model_type}",
                 field=f"config.{name}",
             )
+
+
+async def _require_script(config: MlModelConfig) -> None:
+    if config.script_path is None and config.command is None:
+        raise SpecError(
+            "config.script_path: a model of type script needs one, or a command",
+            field="config.script_path",
+        )
+    if config.script_path is not None:
+        await _require_file("config.script_path", config.script_path)
+    folder = config.working_dir
+    if folder is not None and not await anyio.Path(folder).is_dir():
+        raise SpecError(
+            f"config.working_dir: {folder!r} is not a directory on this node",
+            field="config.working_dir",
+        )
+
+
+def _script_server(task: Task, arguments: list[str]) -> Command:
+    """Variables of the user are for the script: they must not change how the server itself runs."""
+    config: MlModelConfig = task.config
+    arguments = [*arguments, f"--command={config.command or 'python3'}"]
+    if config.script_path is not None:
+        arguments.append(f"--script={config.script_path}")
+    if config.working_dir is not None:
+        arguments.append(f"--working-dir={config.working_dir}")
+    made = _inference(task, arguments)
+    variables = json.dumps({**config.env, **config.secret_env})
+    return replace(made, env={**made.env, SCRIPT_VARIABLES: variables})
 
 
 async def _require_file(field: str, path: str) -> None:
@@ -220,7 +326,11 @@ async def _require_file(field: str, path: str) -> None:
 
 def _inference(task: Task, arguments: list[str]) -> Command:
     """The program of this installation; threads follow the CPU quota, 0 means all there are."""
-    config: ServiceConfig = task.config
+    config: ModelServiceConfig = task.config
+    limits = {
+        "--max-waiting": config.max_waiting,
+        "--request-timeout-ms": config.request_timeout_ms,
+    }
     return Command(
         argv=(
             sys.executable,
@@ -230,10 +340,8 @@ def _inference(task: Task, arguments: list[str]) -> Command:
             f"--host={config.service_host}",
             f"--port={task.port}",
             f"--threads={ceil(task.spec.requirements.cpu)}",
+            *(f"{name}={value}" for name, value in limits.items() if value is not None),
         ),
-        env={"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": _openmp_threads(task)},
+        # The program sets the variables of numerical libraries by --threads.
+        env={"PYTHONUNBUFFERED": "1"},
     )
-
-
-def _openmp_threads(task: Task) -> str:
-    return str(max(1, ceil(task.spec.requirements.cpu)))

@@ -79,7 +79,7 @@ class ProcessExecutor(DataUser):
     """Runs the command as it is given; no shell in between."""
 
     kind = "process"
-    config_model = ProcessConfig
+    config_model: type[ProcessConfig] = ProcessConfig
 
     async def prepare(self, config: ProcessConfig) -> None:
         """The working directory must be there."""

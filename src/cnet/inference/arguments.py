@@ -32,3 +32,13 @@ def whole(minimum: int, maximum: int) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def device(text: str) -> str:
+    """`auto`, `cpu`, `cuda` or `cuda:N`; `cuda` is `cuda:0`."""
+    kind, colon, number = text.partition(":")
+    if text in ("auto", "cpu"):
+        return text
+    if kind == "cuda" and (not colon or (number.isascii() and number.isdigit())):
+        return f"cuda:{int(number or 0)}"
+    raise ArgumentTypeError(f"must be auto, cpu or cuda:N, not {text!r}")

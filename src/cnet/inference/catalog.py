@@ -19,6 +19,7 @@ _BUILT_IN = (
     EntryPoint("onnx", "cnet.inference.onnx.kind:OnnxKind", GROUP),
     EntryPoint("sklearn", "cnet.inference.sklearn.kind:SklearnKind", GROUP),
     EntryPoint("custom", "cnet.inference.custom.kind:CustomKind", GROUP),
+    EntryPoint("script", "cnet.inference.script.kind:ScriptKind", GROUP),
 )
 
 

@@ -11,25 +11,27 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from time import perf_counter
 
 from cnet import __version__
 from cnet.errors import CnetError, ConfigError, PortTakenError
-from cnet.inference.arguments import whole
+from cnet.inference.arguments import device, whole
+from cnet.inference.assembly import assemble
 from cnet.inference.catalog import RuntimeCatalog
+from cnet.inference.deadlines import LONGEST_MS
 from cnet.inference.lanes import Lanes
 from cnet.inference.memory import return_free_memory, share_one_heap
-from cnet.inference.routes import RouteSource
-from cnet.inference.runtime import ModelRuntime, RuntimeKind, ServesTensors, ServiceSettings
-from cnet.inference.server import InferenceServer
+from cnet.inference.metrics import Metrics
+from cnet.inference.runtime import RuntimeKind, ServesBatches, ServiceSettings
 from cnet.serving import bind, serve
 
 EXIT_MODEL = 2
 EXIT_PORT_TAKEN = 3
 
 _LOGGER = logging.getLogger(__name__)
-_MAX_WAITING = 64
 _MIB = 1 << 20
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _EXTRAS = {"yolo": "onnx", "onnx": "onnx", "opencv": "opencv", "sklearn": "sklearn"}
 
 
@@ -74,33 +76,40 @@ def _serve(kind: RuntimeKind, arguments: argparse.Namespace) -> None:
     share_one_heap()
     listener = bind(arguments.host, arguments.port)
     threads = arguments.threads or len(os.sched_getaffinity(0))
+    # Libraries read these when they are imported, and take every CPU otherwise.
+    for variable in _THREAD_VARIABLES:
+        os.environ.setdefault(variable, str(threads))
     started = perf_counter()
-    settings = ServiceSettings(threads=threads, max_pixels=arguments.max_pixels)
+    settings = ServiceSettings(
+        threads=threads,
+        max_pixels=arguments.max_pixels,
+        max_batch=arguments.max_batch,
+        device=arguments.device,
+        cache_dir=arguments.cache_dir,
+    )
     runtime = kind.load(arguments, settings)
     return_free_memory()
-    _LOGGER.info("loaded in %.0f ms, %d threads", (perf_counter() - started) * 1000, threads)
-    lanes = Lanes(threads, max_waiting=_MAX_WAITING, on_idle=return_free_memory)
-    name = arguments.model_name or arguments.runtime
-    application = InferenceServer(
+    metrics = Metrics(load_s=perf_counter() - started)
+    _LOGGER.info("loaded in %.0f ms, %d threads", metrics.load_s * 1000, threads)
+    lanes = Lanes(
+        threads,
+        max_waiting=arguments.max_waiting,
+        most_together=runtime.batching.most_rows if isinstance(runtime, ServesBatches) else 1,
+        on_idle=return_free_memory,
+        metrics=metrics,
+    )
+    application = assemble(
         runtime,
         lanes,
-        name=name,
+        metrics,
+        name=arguments.model_name or arguments.runtime,
+        kind=arguments.runtime,
         max_body_bytes=arguments.max_body_bytes,
-        open_inference=_open_inference(runtime, name),
+        request_timeout_s=arguments.request_timeout_ms / 1000 or None,
     )
     serve(application, listener)
     if lanes.close():
         runtime.unload()
-
-
-def _open_inference(runtime: ModelRuntime, name: str) -> RouteSource | None:
-    """The routes of `/v2` where the runtime has tensors."""
-    if not isinstance(runtime, ServesTensors):
-        return None
-    # It needs NumPy, which a runtime without tensors need not have.
-    from cnet.inference.openinference.routes import OpenInference
-
-    return OpenInference(runtime, name=name)
 
 
 def _front_parser(catalog: RuntimeCatalog) -> argparse.ArgumentParser:
@@ -129,6 +138,40 @@ def _parser(name: str, kind: RuntimeKind) -> argparse.ArgumentParser:
     )
     common.add_argument("--max-pixels", type=whole(1, 1 << 28), default=50_000_000, metavar="N")
     common.add_argument("--model-name", metavar="NAME", help="told in /info")
+    common.add_argument(
+        "--max-waiting",
+        type=whole(1, 65_536),
+        default=64,
+        metavar="N",
+        help="requests in line before others are refused (default: %(default)s)",
+    )
+    common.add_argument(
+        "--request-timeout-ms",
+        type=whole(0, LONGEST_MS),
+        default=0,
+        metavar="N",
+        help="where a request does not say how long it may take (default: no limit)",
+    )
+    common.add_argument(
+        "--max-batch",
+        type=whole(1, 65_536),
+        default=64,
+        metavar="N",
+        help="rows of several requests in one call of the model; 1: none (default: %(default)s)",
+    )
+    common.add_argument(
+        "--device",
+        type=device,
+        default="auto",
+        metavar="WHERE",
+        help="auto, cpu or cuda:N, for runtimes that can use a GPU (default: %(default)s)",
+    )
+    common.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="PATH",
+        help="a folder for what the next start need not find out again (default: nothing is kept)",
+    )
     return parser
 
 

@@ -19,6 +19,7 @@ _STATUS: tuple[tuple[type[errors.CnetError], int], ...] = (
     (errors.TooLargeError, 413),
     (errors.SpecError, 422),
     (errors.NotFoundError, 404),
+    (errors.DeadlineError, 504),
     (errors.TransientError, 429),
 )
 
@@ -27,12 +28,16 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete answer: status, extra headers, and a body, which is JSON unless said otherwise."""
+    """A complete answer: status, extra headers, and a body, which is JSON unless said otherwise.
+
+    `code` is the word of the error that it tells of.
+    """
 
     status: int
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
     media_type: bytes = b"application/json"
+    code: str = ""
 
     def all_headers(self) -> Headers:
         """The extra headers with type and length, as ASGI wants them."""
@@ -72,7 +77,7 @@ def problem(
     # A sentence that quotes the client may hold lone surrogates, which JSON cannot carry.
     clean = details.encode("utf-8", "replace").decode()
     body = orjson.dumps({"error": code, "details": clean}, option=orjson.OPT_APPEND_NEWLINE)
-    return Reply(status, body, tuple(headers))
+    return Reply(status, body, tuple(headers), code=code)
 
 
 def open_inference_error(reply: Reply) -> Reply:

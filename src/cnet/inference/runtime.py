@@ -9,7 +9,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # a runtime without tensors does without NumPy
     from numpy.typing import NDArray
@@ -34,11 +35,17 @@ class ServiceSettings:
     """What every runtime is told about the service it works for.
 
     `threads`: how many CPUs there are to use, at least 1; `predict` is called from at most that
-    many threads at once. `max_pixels`: no picture with more may be decoded.
+    many threads at once. `max_pixels`: no picture with more may be decoded. `max_batch`: so many
+    rows of several requests may go together at most, 1 for none. `device`: `auto`, `cpu` or
+    `cuda:N`. In `cache_dir` may be kept what the next start need not find out again; None where
+    nothing may.
     """
 
     threads: int
     max_pixels: int
+    max_batch: int = 64
+    device: str = "auto"
+    cache_dir: Path | None = None
 
 
 class ModelRuntime(Protocol):
@@ -114,6 +121,47 @@ class ServesTensors(Protocol):
         BYTES are object arrays of `bytes`. They may be read-only. Raises SpecError where the values
         themselves are at fault.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How calls of a model may be made.
+
+    Up to `most_rows` rows of several requests go together in one call of `infer` (1: none do);
+    `quick_rows` rows surely take less than a millisecond, so that no thread is needed. `reason` is
+    told in `/info`.
+    """
+
+    most_rows: int = 1
+    quick_rows: int = 0
+    reason: str = ""
+
+
+@runtime_checkable
+class ServesBatches(ServesTensors, Protocol):
+    """Ability of a runtime with tensors: rows of several requests in one call of `infer`.
+
+    Each answer must have as many rows as the inputs. Where a call fails each request is asked
+    alone.
+    """
+
+    @property
+    def batching(self) -> Batching:
+        """How many; never changes."""
+        ...
+
+
+@runtime_checkable
+class PredictsTensors(ServesTensors, Protocol):
+    """Ability of a runtime with tensors: its `predict` is `tensors.plain.answer`, no more.
+
+    What it is asked by `/predict` can then go together with other requests.
+    """
+
+    @property
+    def has_plain_predict(self) -> Literal[True]:
+        """Says so."""
         ...
 
 

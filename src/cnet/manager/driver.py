@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from cnet.manager.outcomes import Outcome, Verdict, after, judge
 from cnet.manager.state import State, until_written
 from cnet.manager.workloads import Workload
 from cnet.model.lifecycle import Event, Phase
+from cnet.model.route import REPLICA_LABEL
 from cnet.supervision import RunExit, tail
 
 log = structlog.get_logger(__name__)
@@ -73,11 +74,13 @@ class Driver:
         node_id: str,
         requeue: Callable[[Workload], None],
         lease_of: Callable[[Workload], float | None],
+        until_idle: Callable[[str], Awaitable[None]],
     ) -> None:
         self._state = state
         self._node_id = node_id
         self._requeue = requeue
         self._lease_of = lease_of
+        self._until_idle = until_idle
 
     async def drive(self, workload: Workload, *, found: bool = False) -> None:
         """Run until the workload holds no room any more.
@@ -215,6 +218,9 @@ class Driver:
 
     async def _stop_when_asked(self, workload: Workload, run: Run) -> None:
         await workload.stop_asked.wait()
+        if REPLICA_LABEL in workload.spec.labels:  # it gets no more requests; those it has it ends
+            with anyio.move_on_after(workload.spec.stop_grace_s):
+                await self._until_idle(workload.id)
         await run.stop(grace_s=workload.spec.stop_grace_s)
 
     # --- services ------------------------------------------------------------------------------

@@ -52,6 +52,8 @@ def create_pages(context: ApiContext, api: ASGIApp, *, token: str | None) -> Fas
 
 def _problem(request: Request, status: HTTPStatus, details: str | None) -> Response:
     known = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.FORBIDDEN}
+    if "part" in request.query_params:  # of a page that shows something already
+        return Response(details or status.phrase, status)
     title = str(status.value) if status in known else "other"
     return page(
         request,

@@ -22,7 +22,7 @@ from starlette.responses import RedirectResponse, Response
 
 import cnet
 from cnet.web import formats, messages, static_files
-from cnet.web.preferences import Preferences, preferences_of
+from cnet.web.preferences import Language, Preferences, preferences_of
 from cnet.web.state import WebState, may_write
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -69,7 +69,7 @@ def see_other(request: Request, path: str) -> Response:
     return RedirectResponse(path, 303)
 
 
-def language_of(request: Request) -> str:
+def language_of(request: Request) -> Language:
     """`en` or `zh`."""
     return preferences_of(request).language
 
@@ -87,6 +87,7 @@ def _rendered(request: Request, name: str, reader: Preferences, values: Mapping[
         "may_write": may_write(request),
         "has_login": web.sessions is not None,
         "navigation": web.navigation,
+        "mark": getattr(request.state, "mark", ""),
         **values,
     }
     part = request.query_params.get("part")
@@ -118,7 +119,8 @@ def live(context: jinja2.runtime.Context, topics: str, part: str) -> Markup:
     pairs = [(key, value) for key, value in request.query_params.multi_items() if key != "part"]
     url = f"{request.url.path}?{urlencode([*pairs, ('part', part)])}"
     return Markup(
-        'data-live="{}" hx-get="{}" hx-trigger="live" hx-target="this" hx-swap="morph:innerHTML"'
+        'data-live="{}" hx-get="{}" hx-trigger="live" hx-target="this" hx-swap="morph:innerHTML" '
+        'hx-disinherit="*"'
     ).format(topics, url)
 
 

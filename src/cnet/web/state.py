@@ -25,8 +25,18 @@ class WebState:
     """path, icon and name of each page"""
 
 
+def mark_of(context: ApiContext) -> str:
+    """Stands for what there is to see now: a page made at another mark has missed something."""
+    held = context.manager.ledger.allocated
+    return (
+        f"{context.manager.events.last_seq}.{context.exchange.view.revision}."
+        f"{held.cpu}.{held.gpu}.{held.memory}.{held.storage}"
+    )
+
+
 async def _web(request: Request) -> WebState:
     web: WebState = request.app.state.web
+    request.state.mark = mark_of(web.context)  # before anything is looked at
     return web
 
 

@@ -69,15 +69,15 @@ async def submit(request: Request, context: Context, wait: Wait = True) -> Respo
     spec = await read_body(request, WorkloadSpec)
     workload, new = await context.manager.submit(spec)
     if wait:
-        await workload.until(_settled)
-    return json_response(_shown(request, context, workload), status=201 if new else 200)
+        await workload.until(settled)
+    return json_response(shown(request, context, workload), status=201 if new else 200)
 
 
 def _uploaded(request: Request, context: ApiContext, done: uploads.Uploaded) -> Response:
     """Contract 2: the workload, and what became of the data."""
     result = done.workload.status.result
     body = {
-        "workload": _shown(request, context, done.workload),
+        "workload": shown(request, context, done.workload),
         "data_key": result["data_key"],
         "size": result["size"],
         "status": "uploaded",
@@ -88,14 +88,14 @@ def _uploaded(request: Request, context: ApiContext, done: uploads.Uploaded) -> 
     return json_response(body, status=201)
 
 
-def _shown(request: Request, context: ApiContext, workload: Workload) -> dict[str, Any]:
+def shown(request: Request, context: ApiContext, workload: Workload) -> dict[str, Any]:
     """The object, with endpoints that lead by way of the address that was asked."""
     over_link = "cnet.link" in request.scope
     base_url = context.base_url if over_link else str(request.base_url).rstrip("/")
     return render.workload(workload, context.manager.node_id, base_url=base_url)
 
 
-def _settled(status: WorkloadStatus) -> bool:
+def settled(status: WorkloadStatus) -> bool:
     """Nothing more is to be expected soon: it runs, has ended, or waits for what may take long."""
     if status.reason in {"node_unreachable", "engine_unreachable"}:
         return True
@@ -115,7 +115,7 @@ def _is_cut_off(status: WorkloadStatus) -> bool:
     return status.host is not None and status.reason == "node_unreachable"
 
 
-def _carried(context: ApiContext, node_id: str | None) -> Response | None:
+def carried(context: ApiContext, node_id: str | None) -> Response | None:
     """The answer of another node; None when it is this one's to answer."""
     if node_id is None:
         return None
@@ -155,24 +155,24 @@ async def list_workloads(
         )
     matching = (
         workload
-        for workload in _after(context.manager, cursor)
+        for workload in after(context.manager, cursor)
         if (status is None or wire_status(workload.status.phase) == status)
         and (kind is None or workload.spec.type == kind)
         and (name is None or workload.spec.name == name)
     )
     page = list(islice(matching, limit + 1))
     more = len(page) > limit
-    shown = [_shown(request, context, item) for item in page[:limit]]
+    bodies = [shown(request, context, item) for item in page[:limit]]
     return json_response(
         {
-            "workloads": shown,
-            "count": len(shown),
+            "workloads": bodies,
+            "count": len(bodies),
             "next_cursor": page[limit - 1].id if more else None,
         }
     )
 
 
-def _after(manager: Manager, cursor: str | None) -> list[Workload]:
+def after(manager: Manager, cursor: str | None, *, name: str = "cursor") -> list[Workload]:
     """Workloads behind the one the cursor names; a deleted one ends the walk with an error."""
     everything = list(manager.workloads())
     if cursor is None:
@@ -180,7 +180,7 @@ def _after(manager: Manager, cursor: str | None) -> list[Workload]:
     for index, workload in enumerate(everything):
         if workload.id == cursor:
             return everything[index + 1 :]
-    raise SpecError("cursor: that workload is gone; start again without one", field="cursor")
+    raise SpecError(f"{name}: that workload is gone; start again without one", field=name)
 
 
 @router.get(
@@ -190,7 +190,7 @@ def _after(manager: Manager, cursor: str | None) -> list[Workload]:
 )
 async def get_workload(workload_id: WorkloadId, request: Request, context: Context) -> Response:
     """How it stands."""
-    return json_response(_shown(request, context, context.manager.get(workload_id)))
+    return json_response(shown(request, context, context.manager.get(workload_id)))
 
 
 @router.post(
@@ -217,7 +217,7 @@ async def stop(
         await workload.until(_ended)
     done = not _is_cut_off(workload.status)
     message = f"workload {workload_id} " + ("stopped" if done else _later(workload, "stops"))
-    body = {"message": message, "workload": _shown(request, context, workload)}
+    body = {"message": message, "workload": shown(request, context, workload)}
     return json_response(body, status=200 if done else 202)
 
 
@@ -235,8 +235,8 @@ async def restart(
         return there
     workload = await context.manager.restart(workload_id)
     if wait:
-        await workload.until(_settled)
-    return json_response(_shown(request, context, workload))
+        await workload.until(settled)
+    return json_response(shown(request, context, workload))
 
 
 @router.delete(
@@ -296,19 +296,20 @@ def _later(workload: Workload, what: str) -> str:
     responses={200: answer(schemas.UsageBody), **errors(404, 409, 422, 503)},
 )
 async def usage(workload_id: WorkloadId, context: Context) -> Response:
-    """CPU seconds and resident memory of all its processes."""
-    host = context.manager.get(workload_id).status.host
-    if (elsewhere := _carried(context, host)) is not None:
+    """CPU seconds and resident memory of all its processes, and the GPUs it holds."""
+    workload = context.manager.get(workload_id)
+    if (elsewhere := carried(context, workload.status.host)) is not None:
         return elsewhere
     used = await context.manager.usage(workload_id)
-    return json_response(
-        {
-            "cpu_s": used.cpu_s,
-            "rss_bytes": used.rss_bytes,
-            "processes": used.processes,
-            "at": rfc3339(now()),
-        }
-    )
+    body: dict[str, Any] = {
+        "cpu_s": used.cpu_s,
+        "rss_bytes": used.rss_bytes,
+        "processes": used.processes,
+        "at": rfc3339(now()),
+    }
+    if devices := workload.status.gpu_devices:
+        body["gpus"] = await render.gpus(context.manager, devices)
+    return json_response(body)
 
 
 @router.get(
@@ -331,10 +332,10 @@ async def logs(
 ) -> Response:
     """stdout and stderr together, of all runs, as far as rotation has kept them."""
     workload = context.manager.get(workload_id)
-    if (elsewhere := _carried(context, workload.status.host)) is not None:
+    if (elsewhere := carried(context, workload.status.host)) is not None:
         return elsewhere
     keeper = context.manager.keeper_of_logs(workload)
-    wanted = _line_count(lines)
+    wanted = line_count(lines)
     if keeper is None:
         return json_response({"logs": [], "count": 0})
     path = keeper.log_path(workload_id)
@@ -350,7 +351,7 @@ async def logs(
     return json_response(answer)
 
 
-def _line_count(text: str) -> int:
+def line_count(text: str) -> int:
     """The number, 100 where it is none (as the original answered), 0 for all."""
     try:
         return max(0, int(text))

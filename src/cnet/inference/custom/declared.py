@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnet.errors import ConfigError
-from cnet.inference.runtime import Signature, TensorSpec
+from cnet.inference.runtime import Batching, Signature, TensorSpec
 from cnet.inference.tensors.datatypes import DTYPES
 
 
@@ -18,6 +18,25 @@ def signature(about: Any) -> Signature | None:
         _specs(name, value) for name, value in zip(("inputs", "outputs"), declared, strict=True)
     )
     return Signature("python", inputs, outputs, tuple(spec.name for spec in outputs))
+
+
+def batching(about: Any, signature: Signature, *, most_rows: int) -> Batching:
+    """Whether rows of several requests may go together: where the file says `batching = True`."""
+    wanted = getattr(about, "batching", False)
+    if not isinstance(wanted, bool):
+        raise ConfigError(f"batching must be True or False, not {wanted!r}")
+    if not wanted:
+        return Batching(reason="the file does not say batching = True")
+    fixed = [
+        spec.name
+        for spec in (*signature.inputs, *signature.outputs)
+        if not spec.shape or spec.shape[0] != -1
+    ]
+    if fixed:
+        raise ConfigError(
+            f"batching = True needs -1 for the first size of all tensors: {', '.join(fixed)}"
+        )
+    return Batching(most_rows=most_rows, reason="the file says so")
 
 
 def _specs(role: str, value: Any) -> tuple[TensorSpec, ...]:

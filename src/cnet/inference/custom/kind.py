@@ -28,4 +28,9 @@ class CustomKind:
         # What it needs depends on the file: NumPy only where it declares tensors.
         from cnet.inference.custom.runtime import load
 
-        return load(arguments.model, class_name=arguments.class_name, threads=settings.threads)
+        return load(
+            arguments.model,
+            class_name=arguments.class_name,
+            threads=settings.threads,
+            max_batch=settings.max_batch,
+        )

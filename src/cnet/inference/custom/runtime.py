@@ -20,7 +20,9 @@ VERSION = "1.0"
 _LOGGER = logging.getLogger(__name__)
 
 
-def load(path: Path, *, class_name: str | None = None, threads: int = 1) -> ModelRuntime:
+def load(
+    path: Path, *, class_name: str | None = None, threads: int = 1, max_batch: int = 1
+) -> ModelRuntime:
     """Run the file at `path` and its `load`; ConfigError with one sentence where that fails."""
     path = path.absolute()
     model = files.load(path, class_name)
@@ -28,7 +30,7 @@ def load(path: Path, *, class_name: str | None = None, threads: int = 1) -> Mode
         # It brings NumPy, which other files may do without.
         from cnet.inference.custom.tensors import TensorRuntime
 
-        return TensorRuntime(model, threads=threads)
+        return TensorRuntime(model, threads=threads, max_batch=max_batch)
     return CustomRuntime(model, threads=threads)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from cnet.errors import ConfigError, ExecutionError
 from cnet.inference.custom import declared
@@ -11,6 +11,7 @@ from cnet.inference.custom.files import UserModel
 from cnet.inference.custom.runtime import CustomRuntime
 from cnet.inference.runtime import PredictRequest, Signature
 from cnet.inference.tensors import plain
+from cnet.inference.tensors.batching import told
 from cnet.inference.tensors.datatypes import Array, conform
 from cnet.inference.tensors.signatures import describe
 
@@ -18,12 +19,15 @@ from cnet.inference.tensors.signatures import describe
 class TensorRuntime(CustomRuntime):
     """Implements `ServesTensors`; raises ConfigError where the declarations are no use."""
 
-    def __init__(self, model: UserModel, *, threads: int) -> None:
+    has_plain_predict: Literal[True] = True
+
+    def __init__(self, model: UserModel, *, threads: int, max_batch: int = 1) -> None:
         super().__init__(model, threads=threads)
         found = declared.signature(model.about)
         if found is None:
             raise ConfigError(f"{model.path} declares neither inputs nor outputs")
         self.signature: Signature = found
+        self.batching = declared.batching(model.about, found, most_rows=max_batch)
 
     def info(self) -> Mapping[str, Any]:
         """The file, and the tensors that it declares."""
@@ -31,6 +35,7 @@ class TensorRuntime(CustomRuntime):
             **super().info(),
             "inputs": [describe(spec) for spec in self.signature.inputs],
             "outputs": [describe(spec) for spec in self.signature.outputs],
+            "batching": told(self.batching),
         }
 
     def predict(self, request: PredictRequest, *, threads: int) -> Mapping[str, Any]:

@@ -25,4 +25,10 @@ class OnnxKind:
         # ONNX Runtime and NumPy are imported by services that need them only.
         from cnet.inference.onnx.runtime import OnnxRuntime
 
-        return OnnxRuntime.load(arguments.model, threads=settings.threads, labels=arguments.labels)
+        return OnnxRuntime.load(
+            arguments.model,
+            threads=settings.threads,
+            labels=arguments.labels,
+            max_batch=settings.max_batch,
+            device=settings.device,
+        )

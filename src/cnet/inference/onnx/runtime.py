@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from cnet.errors import ExecutionError
 from cnet.inference.onnx.labels import from_list, read_notes
@@ -14,6 +14,7 @@ from cnet.inference.onnx.sessions import ModelSessions, Slot
 from cnet.inference.onnx.tensors import OnnxTensors, datatype_of, named_columns
 from cnet.inference.runtime import PredictRequest, Signature
 from cnet.inference.tensors import plain
+from cnet.inference.tensors.batching import MOST_ROWS, find_out, told
 from cnet.inference.tensors.datatypes import Array
 
 VERSION = "1.0"
@@ -23,22 +24,36 @@ _LOGGER = logging.getLogger(__name__)
 class OnnxRuntime:
     """A loaded model. All methods may be called from several threads at once."""
 
-    def __init__(self, sessions: ModelSessions, labels: Mapping[int, str]) -> None:
+    has_plain_predict: Literal[True] = True
+
+    def __init__(
+        self, sessions: ModelSessions, labels: Mapping[int, str], *, max_batch: int = 1
+    ) -> None:
         self._sessions = sessions
         self._tensors = OnnxTensors(sessions)
         found = self._try()
+        self.batching = find_out(self.signature, self._infer_all, most_rows=max_batch)
         self._labels = dict(labels) or dict(enumerate(found))
 
     @classmethod
-    def load(cls, path: Path | str, *, threads: int = 1, labels: str | None = None) -> OnnxRuntime:
-        """Load the ONNX file at `path` for `threads` CPUs and try it on zeros.
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        threads: int = 1,
+        labels: str | None = None,
+        max_batch: int = MOST_ROWS,
+        device: str = "auto",
+    ) -> OnnxRuntime:
+        """Load the ONNX file at `path` for `threads` CPUs and try it.
 
-        `labels` ("a,b,c") replaces the names in the file. Raises ConfigError with one sentence
-        where the file cannot be served.
+        `labels` ("a,b,c") replaces the names in the file; at most `max_batch` rows of several
+        requests go together. Raises ConfigError with one sentence
+        where the file cannot be served, or not on the `device` (`auto`, `cpu`, `cuda:N`).
         """
-        sessions = ModelSessions(Path(path), threads=threads)
+        sessions = ModelSessions(Path(path), threads=threads, device=device)
         names = read_notes(sessions.metadata).names if labels is None else from_list(labels)
-        return cls(sessions, names)
+        return cls(sessions, names, max_batch=max_batch)
 
     @property
     def signature(self) -> Signature:
@@ -57,9 +72,11 @@ class OnnxRuntime:
             "version": VERSION,
             "loaded": True,
             "threads": self._sessions.threads,
+            "device": self._sessions.device,
             "inputs": [_describe(slot) for slot in self._sessions.inputs],
             "outputs": [_describe(slot) for slot in self._sessions.outputs],
             "labels": [self._labels[index] for index in sorted(self._labels)],
+            "batching": told(self.batching),
         }
 
     def predict(self, request: PredictRequest, *, threads: int) -> Mapping[str, Any]:
@@ -71,6 +88,10 @@ class OnnxRuntime:
     ) -> Mapping[str, Array]:
         """See `ServesTensors.infer`."""
         return self._tensors.infer(inputs, outputs=outputs, threads=threads)
+
+    def _infer_all(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        names = self.signature.default_outputs
+        return self._tensors.infer(inputs, outputs=names, threads=self._sessions.threads)
 
     def unload(self) -> None:
         """Nothing to close: the sessions go with the object."""

@@ -23,6 +23,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
+from cnet.inference.onnx import devices
+
 _SILENT = 4  # severity "fatal": errors reach us as exceptions, not as lines on stderr
 _LONGEST_SENTENCE = 300  # characters of ONNX Runtime's own words
 
@@ -45,16 +47,24 @@ class Slot:
 class ModelSessions:
     """The sessions of one model; `run` may be called from several threads at once.
 
-    Raises ConfigError when the file is missing or is no model that ONNX Runtime can execute.
+    `content` is the model where it is not the file at `path` itself. `device` is `auto`, `cpu` or
+    `cuda:N`; the attribute says what has come of it. Raises ConfigError when the file is missing or
+    is no model that ONNX Runtime can execute, or there is no such GPU.
     Weights outside the model's folder are refused by ONNX Runtime itself.
     """
 
-    def __init__(self, path: Path, *, threads: int) -> None:
+    def __init__(
+        self, path: Path, *, threads: int, content: bytes | None = None, device: str = devices.CPU
+    ) -> None:
         self.path = path
         self.threads = threads
-        _check_file(path)
-        self._wide = _open_session(path, threads)
-        self._narrow = self._wide if threads == 1 else None
+        self._content = content
+        if content is None:
+            _check_file(path)
+        self.device = devices.choose(device, ort.get_available_providers(), os.environ)
+        self._wide = self._first_session(required=device == self.device)
+        # On a GPU threads of the CPU make no difference.
+        self._narrow = self._wide if threads == 1 or self.device != devices.CPU else None
         self._opening = threading.Lock()
         try:
             self.inputs = tuple(_slots(self._wide.get_inputs()))
@@ -62,6 +72,16 @@ class ModelSessions:
             self.metadata = dict(self._wide.get_modelmeta().custom_metadata_map)
         except Exception as error:  # names that are not UTF-8, types ONNX Runtime has no word for
             raise ConfigError(f"model file {path} cannot be read: {_words(error)}") from error
+
+    def _first_session(self, *, required: bool) -> ort.InferenceSession:
+        """On the device; where that was only hoped for, on the CPU if it must be."""
+        session = _open_session(self.path, self.threads, self._content, self.device)
+        if self.device == devices.CPU or devices.CUDA_PROVIDER in session.get_providers():
+            return session
+        if required:
+            raise devices.no_cuda(self.device, "its libraries or the driver cannot be loaded")
+        self.device = devices.CPU
+        return session
 
     def run(
         self,
@@ -88,7 +108,7 @@ class ModelSessions:
     def _narrow_session(self) -> ort.InferenceSession:
         with self._opening:
             if self._narrow is None:
-                self._narrow = _open_session(self.path, 1)
+                self._narrow = _open_session(self.path, 1, self._content, self.device)
             return self._narrow
 
 
@@ -101,7 +121,9 @@ def _check_file(path: Path) -> None:
         raise ConfigError(f"model file {path} is empty")
 
 
-def _open_session(path: Path, threads: int) -> ort.InferenceSession:
+def _open_session(
+    path: Path, threads: int, content: bytes | None, device: str
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -113,7 +135,10 @@ def _open_session(path: Path, threads: int) -> ort.InferenceSession:
     options.enable_cpu_mem_arena = False
     try:
         return ort.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            path if content is None else content,
+            options,
+            providers=devices.providers(device),
+            enable_fallback=0,
         )
     except Exception as error:
         raise ConfigError(f"model file {path} cannot be loaded: {_words(error)}") from error

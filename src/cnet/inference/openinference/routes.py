@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from cnet import __version__
 from cnet.errors import NotFoundError
 from cnet.inference.fields import shown
 from cnet.inference.openinference import answers, requests
 from cnet.inference.replies import Reply, success
-from cnet.inference.routes import AtOnce, ByWork, Route
+from cnet.inference.routes import AtOnce, ByTensors, Route
 from cnet.inference.runtime import PredictRequest, ServesTensors
+from cnet.inference.tensors.batching import Asked, Batches
+from cnet.inference.tensors.datatypes import Array
 from cnet.inference.tensors.signatures import describe
 
 ROOT = "/v2"
@@ -16,22 +21,46 @@ VERSION = "1"
 _MODELS = f"{ROOT}/models/"
 
 
+@dataclass(frozen=True, slots=True)
+class InferCall:
+    """A request to `/infer` of the model called `model`."""
+
+    request: requests.InferRequest
+    model: str
+
+    @property
+    def asked(self) -> Asked:
+        """The arrays, and the names of the outputs."""
+        return Asked(self.request.inputs, tuple(self.request.outputs))
+
+    def reply(self, found: Mapping[str, Array]) -> Reply:
+        """What is answered."""
+        return answers.write(self.request, found, model=self.model, version=VERSION)
+
+
 class OpenInference:
     """Finds what answers a path; the model is called `name`."""
 
-    def __init__(self, runtime: ServesTensors, *, name: str) -> None:
+    def __init__(self, runtime: ServesTensors, batches: Batches, *, name: str) -> None:
         self._runtime = runtime
         self._name = name
         self._fixed: dict[str, Route] = {
-            ROOT: AtOnce(self._server),
-            f"{ROOT}/": AtOnce(self._server),
-            f"{ROOT}/health/live": AtOnce(lambda: success({"live": True})),
-            f"{ROOT}/health/ready": AtOnce(lambda: success({"ready": True})),
+            ROOT: AtOnce(self._server, ROOT),
+            f"{ROOT}/": AtOnce(self._server, ROOT),
+            f"{ROOT}/health/live": AtOnce(lambda: success({"live": True}), f"{ROOT}/health"),
+            f"{ROOT}/health/ready": AtOnce(lambda: success({"ready": True}), f"{ROOT}/health"),
         }
         self._of_model: dict[str, Route] = {
-            "": AtOnce(self._model),
-            "/ready": AtOnce(lambda: success({"name": self._name, "ready": True})),
-            "/infer": ByWork(self._infer),
+            "": AtOnce(self._model, f"{ROOT}/models"),
+            "/ready": AtOnce(
+                lambda: success({"name": self._name, "ready": True}), f"{ROOT}/models/ready"
+            ),
+            "/infer": ByTensors(
+                read=self._read,
+                work=batches.work,
+                whole=self._infer,
+                label=f"{ROOT}/models/infer",
+            ),
         }
 
     def find(self, path: str) -> Route:
@@ -83,7 +112,10 @@ class OpenInference:
             }
         )
 
+    def _read(self, request: PredictRequest) -> InferCall:
+        return InferCall(requests.read(request, self._runtime.signature), self._name)
+
     def _infer(self, request: PredictRequest, cpus: int) -> Reply:
-        asked = requests.read(request, self._runtime.signature)
-        found = self._runtime.infer(asked.inputs, outputs=list(asked.outputs), threads=cpus)
-        return answers.write(asked, found, model=self._name, version=VERSION)
+        call = self._read(request)
+        asked = call.asked
+        return call.reply(self._runtime.infer(asked.inputs, outputs=asked.outputs, threads=cpus))

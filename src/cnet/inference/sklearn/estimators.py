@@ -50,6 +50,11 @@ class Estimator:
         )
 
     @property
+    def object(self) -> Any:
+        """The estimator of scikit-learn."""
+        return self._estimator
+
+    @property
     def labels(self) -> list[str]:
         """The classes of a classifier, in the order of `predict_proba`; else empty."""
         classes = getattr(self._estimator, "classes_", None)

@@ -2,18 +2,16 @@
 
 A skops file says which types it needs before anything is made. A joblib or pickle file runs code of
 whoever wrote it, so it is only loaded where that was asked for; the boundary then is the process.
+scikit-learn is imported by what loads a file: not every start needs it.
 """
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import joblib
-import skops.io
 
 from cnet.errors import ConfigError
 
@@ -21,28 +19,31 @@ _LONGEST_SENTENCE = 300
 _SKOPS_SCHEMA = "schema.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """An object from a file; `form` is `skops` or `joblib`."""
-
-    estimator: Any
-    form: str
-
-
-def load(path: Path, *, trusted: Sequence[str], allow_joblib: bool) -> Loaded:
-    """The object in the file at `path`; ConfigError with one sentence where it is not loaded."""
+def form_of(path: Path, *, allow_joblib: bool) -> str:
+    """What kind of file it is; ConfigError with one sentence where it may not be loaded."""
     if not path.is_file():
         raise ConfigError(f"model file {path} does not exist, or is no regular file")
     if _is_skops(path):
-        return Loaded(_load_skops(path, trusted), "skops")
+        return "skops"
     if not allow_joblib:
         raise ConfigError(
             f"model file {path} is no skops file; a joblib or pickle file runs code of whoever "
             "made it, and is only loaded with --allow-joblib (config.allow_joblib: true)",
             code="joblib_not_allowed",
         )
+    return "joblib"
+
+
+def load(path: Path, form: str, *, trusted: Sequence[str]) -> Any:
+    """The object in a file of that form; ConfigError with one sentence where it is not loaded."""
+    # Columns are told by their order here; /info has the names.
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
+    if form == "skops":
+        return _load_skops(path, trusted)
+    import joblib
+
     try:
-        return Loaded(joblib.load(path), "joblib")
+        return joblib.load(path)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"model file {path} needs the Python module {error.name}", code="missing_module"
@@ -66,6 +67,8 @@ def _is_skops(path: Path) -> bool:
 
 
 def _load_skops(path: Path, trusted: Sequence[str]) -> Any:
+    import skops.io
+
     try:
         missing = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted))
         if not missing:

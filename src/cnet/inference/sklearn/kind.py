@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from cnet.inference.runtime import ModelRuntime, ServiceSettings
-
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class SklearnKind:
@@ -34,12 +31,15 @@ class SklearnKind:
             help="load joblib and pickle files, which run code of whoever made them",
         )
 
+        parser.add_argument(
+            "--no-convert",
+            action="store_true",
+            help="serve by scikit-learn itself, not by the same model converted to ONNX",
+        )
+
     def load(self, arguments: Namespace, settings: ServiceSettings) -> ModelRuntime:
         """Load the estimator; ConfigError with one sentence where that cannot be done."""
-        # The libraries read these when they are imported, and take every CPU otherwise.
-        for name in _THREAD_VARIABLES:
-            os.environ.setdefault(name, str(settings.threads))
-        # scikit-learn takes a second to import, which only services of this kind spend.
+        # It brings NumPy and ONNX Runtime, which only services that need them spend time on.
         from cnet.inference.sklearn.runtime import SklearnRuntime
 
         return SklearnRuntime.load(
@@ -47,4 +47,7 @@ class SklearnKind:
             threads=settings.threads,
             trusted=arguments.trust,
             allow_joblib=arguments.allow_joblib,
+            convert=not arguments.no_convert,
+            max_batch=settings.max_batch,
+            cache_dir=settings.cache_dir,
         )

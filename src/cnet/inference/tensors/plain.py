@@ -12,8 +12,9 @@ from typing import Any
 
 from cnet.errors import SpecError
 from cnet.inference.bodies import request_fields
-from cnet.inference.runtime import PredictRequest, ServesTensors, TensorSpec
+from cnet.inference.runtime import PredictRequest, ServesTensors, Signature, TensorSpec
 from cnet.inference.tensors import json_values
+from cnet.inference.tensors.batching import Asked
 from cnet.inference.tensors.datatypes import Array, conform
 from cnet.inference.tensors.signatures import check_shape, find, require_all, taken
 
@@ -23,16 +24,29 @@ _FIELDS = ("inputs", "outputs")
 def answer(runtime: ServesTensors, request: PredictRequest, *, threads: int) -> Mapping[str, Any]:
     """The reply to one request; SpecError for whatever is wrong with it."""
     started = perf_counter()
-    fields = request_fields(request, _FIELDS)
-    signature = runtime.signature
-    inputs = _inputs(fields.get("inputs"), signature.inputs)
-    outputs = _outputs(fields.get("outputs"), signature.outputs, signature.default_outputs)
+    asked = read(request, runtime.signature)
     decoded = perf_counter()
-    answers = runtime.infer(inputs, outputs=outputs, threads=threads)
+    answers = runtime.infer(asked.inputs, outputs=asked.outputs, threads=threads)
+    return write(asked, answers, started=started, decoded=decoded)
+
+
+def read(request: PredictRequest, signature: Signature) -> Asked:
+    """What is asked; SpecError for whatever is wrong with it."""
+    fields = request_fields(request, _FIELDS)
+    return Asked(
+        inputs=_inputs(fields.get("inputs"), signature.inputs),
+        outputs=_outputs(fields.get("outputs"), signature.outputs, signature.default_outputs),
+    )
+
+
+def write(
+    asked: Asked, answers: Mapping[str, Array], *, started: float, decoded: float
+) -> Mapping[str, Any]:
+    """The reply; `started` and `decoded` are times of `perf_counter`."""
     return {
         "outputs": {
             name: json_values.write(conform(answers[name], name=name), name=f"outputs.{name}")
-            for name in outputs
+            for name in asked.outputs
         },
         "timings_ms": {
             "decode": round((decoded - started) * 1000, 3),

@@ -1,0 +1,1 @@
+"""A served scikit-learn model beside MLServer, BentoML, LitServe and Ray Serve."""

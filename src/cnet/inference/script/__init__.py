@@ -1,0 +1,1 @@
+"""Models that a script of the user's own answers for."""
