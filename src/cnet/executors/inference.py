@@ -20,28 +20,41 @@ from cnet.executors.data_users import DataUser
 from cnet.executors.environment import WithEnvironment, require_text
 from cnet.executors.services import ServiceConfig, ServiceExecutor
 
-MODEL_TYPES = ("yolo", "onnx", "sklearn", "custom", "script")
+MODEL_TYPES = ("yolo", "onnx", "sklearn", "pytorch", "tensorflow", "custom", "script")
 """Model types that `cnet-inference` has a runtime for; each is the runtime of that name."""
 
 SCRIPT_VARIABLES = "CNET_SCRIPT_ENV"
 """Variables of a script, as a JSON object, for the program that serves it."""
 
-_FRAMEWORKS = {"scikit-learn": "sklearn", "onnxruntime": "onnx"}
+_FRAMEWORKS = {
+    "scikit-learn": "sklearn",
+    "onnxruntime": "onnx",
+    "torch": "pytorch",
+    "keras": "tensorflow",
+    "litert": "tensorflow",
+    "tflite": "tensorflow",
+}
 _FOR_TYPES = {
-    "labels": ("yolo", "onnx"),
+    "labels": ("yolo", "onnx", "pytorch", "tensorflow"),
     "confidence": ("yolo",),
     "iou_threshold": ("yolo",),
     "trusted_types": ("sklearn",),
     "allow_joblib": ("sklearn",),
     "convert": ("sklearn",),
-    "class_name": ("custom",),
-    "script_path": ("script",),
+    "class_name": ("custom", "pytorch"),
+    "script_path": ("script", "pytorch"),
+    "inputs": ("pytorch",),
+    "outputs": ("pytorch",),
+    "device": ("yolo", "onnx", "pytorch", "tensorflow"),
     "command": ("script",),
     "working_dir": ("script",),
     "env": ("script",),
     "secret_env": ("script",),
 }
 """Fields of a config that only some model types have a use for."""
+
+Tensor = tuple[str, list[int]]
+"""Datatype of the Open Inference Protocol, and shape: `["FP32", [-1, 4]]`."""
 
 
 class ModelServiceConfig(ServiceConfig):
@@ -83,8 +96,20 @@ class MlModelConfig(WithEnvironment, ModelServiceConfig):
     max_batch: int | None = Field(
         None, ge=1, le=65_536, description="rows of several requests in one call of the model"
     )
+    inputs: dict[str, Tensor] | None = Field(
+        None, max_length=1000, description="of a pytorch model that does not tell them"
+    )
+    outputs: dict[str, Tensor] | None = Field(
+        None, max_length=1000, description="of a pytorch model that does not tell them"
+    )
+    device: str | None = Field(
+        None, pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", description="auto, cpu or cuda:N"
+    )
     script_path: str | None = Field(
-        None, min_length=1, max_length=4096, description="answers `predict <model_path> <input>`"
+        None,
+        min_length=1,
+        max_length=4096,
+        description="answers `predict <model_path> <input>`; of pytorch: has the weights' class",
     )
     command: str | None = Field(
         None, min_length=1, max_length=4096, description="what runs the script; default: python3"
@@ -168,13 +193,18 @@ class _ModelServer(DataUser, ServiceExecutor):
                 target=PurePosixPath("model"),
                 field=f"config.{self.path_field}",
                 inside=True,
-                single=True,
+                single=not self.may_be_folder(config),
             )
         ]
 
-    async def _require_file(self, path: str) -> None:
-        if not is_ref(path):
-            await _require_file(f"config.{self.path_field}", path)
+    def may_be_folder(self, config: Any) -> bool:
+        """Whether what is served may be a folder."""
+        return False
+
+    async def _require_file(self, config: Any, path: str) -> None:
+        if is_ref(path) or (self.may_be_folder(config) and await anyio.Path(path).is_dir()):
+            return
+        await _require_file(f"config.{self.path_field}", path)
 
     def _local(self, task: Task) -> str:
         path: str = getattr(task.config, self.path_field)
@@ -201,8 +231,10 @@ class MlModelExecutor(_ModelServer):
         _refuse_useless(config, wanted)
         if wanted == "script":
             await _require_script(config)
+        elif config.script_path is not None:
+            await _require_file("config.script_path", config.script_path)
         await super().prepare(config)
-        await self._require_file(config.model_path)
+        await self._require_file(config, config.model_path)
 
     def command(self, task: Task) -> Command:
         """The runtime of that name over the model file."""
@@ -226,11 +258,19 @@ class MlModelExecutor(_ModelServer):
             arguments.append("--no-convert")
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
+        if config.device is not None:
+            arguments.append(f"--device={config.device}")
+        if runtime == "pytorch":
+            arguments += _tensors(config)
         if config.max_batch is not None:
             arguments.append(f"--max-batch={config.max_batch}")
         if runtime == "script":
             return _script_server(task, arguments)
         return _inference(task, arguments)
+
+    def may_be_folder(self, config: MlModelConfig) -> bool:
+        """A SavedModel is one."""
+        return config.wanted_type == "tensorflow"
 
     def _cache(self, task: Task) -> Path:
         """A folder of this node that all models share, beside that of the runs."""
@@ -248,7 +288,7 @@ class OpenCvExecutor(_ModelServer):
         """A cascade of one's own must be there."""
         await super().prepare(config)
         if config.cascade_path:
-            await self._require_file(config.cascade_path)
+            await self._require_file(config, config.cascade_path)
 
     def command(self, task: Task) -> Command:
         """The Haar cascade runtime."""
@@ -284,6 +324,15 @@ async def _require_script(config: MlModelConfig) -> None:
             f"config.working_dir: {folder!r} is not a directory on this node",
             field="config.working_dir",
         )
+
+
+def _tensors(config: MlModelConfig) -> list[str]:
+    """What a file of PyTorch does not tell."""
+    arguments = [] if config.script_path is None else [f"--script={config.script_path}"]
+    for role, told in (("inputs", config.inputs), ("outputs", config.outputs)):
+        if told is not None:
+            arguments.append(f"--{role}={json.dumps(told)}")
+    return arguments
 
 
 def _script_server(task: Task, arguments: list[str]) -> Command:

@@ -30,4 +30,5 @@ class OnnxKind:
             threads=settings.threads,
             labels=arguments.labels,
             max_batch=settings.max_batch,
+            device=settings.device,
         )

@@ -43,6 +43,7 @@ class OnnxRuntime:
         threads: int = 1,
         labels: str | None = None,
         max_batch: int = MOST_ROWS,
+        device: str = "cpu",
     ) -> OnnxRuntime:
         """Load the ONNX file at `path` for `threads` CPUs and try it.
 
@@ -50,7 +51,7 @@ class OnnxRuntime:
         requests go together. Raises ConfigError with one sentence
         where the file cannot be served.
         """
-        sessions = ModelSessions(Path(path), threads=threads)
+        sessions = ModelSessions(Path(path), threads=threads, device=device)
         names = read_notes(sessions.metadata).names if labels is None else from_list(labels)
         return cls(sessions, names, max_batch=max_batch)
 
@@ -71,6 +72,7 @@ class OnnxRuntime:
             "version": VERSION,
             "loaded": True,
             "threads": self._sessions.threads,
+            "device": self._sessions.device,
             "inputs": [_describe(slot) for slot in self._sessions.inputs],
             "outputs": [_describe(slot) for slot in self._sessions.outputs],
             "labels": [self._labels[index] for index in sorted(self._labels)],

@@ -26,6 +26,8 @@ import onnxruntime as ort
 _SILENT = 4  # severity "fatal": errors reach us as exceptions, not as lines on stderr
 _LONGEST_SENTENCE = 300  # characters of ONNX Runtime's own words
 
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
 Array = NDArray[Any]
 
 
@@ -45,18 +47,31 @@ class Slot:
 class ModelSessions:
     """The sessions of one model; `run` may be called from several threads at once.
 
-    `content` is the model where it is not the file at `path` itself. Raises ConfigError when the
-    file is missing or is no model that ONNX Runtime can execute.
+    `content` is the model where it is not the file at `path` itself. `device` is `cpu`, `cuda:N`,
+    or `auto` for the first GPU that ONNX Runtime can use. Raises ConfigError when the file is
+    missing or is no model that ONNX Runtime can execute, or the device is not there.
     Weights outside the model's folder are refused by ONNX Runtime itself.
     """
 
-    def __init__(self, path: Path, *, threads: int, content: bytes | None = None) -> None:
+    def __init__(
+        self, path: Path, *, threads: int, content: bytes | None = None, device: str = "cpu"
+    ) -> None:
         self.path = path
         self.threads = threads
         self._content = content
         if content is None:
             _check_file(path)
-        self._wide = _open_session(path, threads, content)
+        self._providers = _providers(device)
+        try:
+            self._wide = _open_session(path, threads, content, self._providers)
+        except ConfigError:
+            if device != "auto" or self._providers == [_CPU]:
+                raise
+            self._providers = [_CPU]  # the library is there, and no GPU it could use
+            self._wide = _open_session(path, threads, content, self._providers)
+        self.device = _device_of(self._wide)
+        if device.startswith("cuda") and self.device == "cpu":
+            raise ConfigError(f"--device {device}: ONNX Runtime could not use it for {path}")
         self._narrow = self._wide if threads == 1 else None
         self._opening = threading.Lock()
         try:
@@ -77,7 +92,9 @@ class ModelSessions:
 
         Raises ExecutionError (`model_failed`) when the model cannot take these inputs.
         """
-        session = self._wide if threads >= self.threads else self._narrow_session()
+        # A GPU does the work whatever threads there are: a second copy of the weights is of no use.
+        is_wide = threads >= self.threads or self.device != "cpu"
+        session = self._wide if is_wide else self._narrow_session()
         try:
             answers: list[Any] = session.run(outputs, dict(feeds))
         except Exception as error:
@@ -91,7 +108,7 @@ class ModelSessions:
     def _narrow_session(self) -> ort.InferenceSession:
         with self._opening:
             if self._narrow is None:
-                self._narrow = _open_session(self.path, 1, self._content)
+                self._narrow = _open_session(self.path, 1, self._content, self._providers)
             return self._narrow
 
 
@@ -104,7 +121,27 @@ def _check_file(path: Path) -> None:
         raise ConfigError(f"model file {path} is empty")
 
 
-def _open_session(path: Path, threads: int, content: bytes | None) -> ort.InferenceSession:
+def _providers(device: str) -> list[Any]:
+    """In the order in which ONNX Runtime is to try them."""
+    number = device.partition(":")[2] or "0"
+    if device == "cpu" or (device == "auto" and _CUDA not in ort.get_available_providers()):
+        return [_CPU]
+    if _CUDA not in ort.get_available_providers():
+        raise ConfigError(
+            f"--device {device}: this ONNX Runtime has no CUDA; install onnxruntime-gpu"
+        )
+    return [(_CUDA, {"device_id": number}), _CPU]
+
+
+def _device_of(session: ort.InferenceSession) -> str:
+    if _CUDA not in session.get_providers():
+        return "cpu"
+    return f"cuda:{session.get_provider_options()[_CUDA].get('device_id', '0')}"
+
+
+def _open_session(
+    path: Path, threads: int, content: bytes | None, providers: list[Any]
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -118,7 +155,7 @@ def _open_session(path: Path, threads: int, content: bytes | None) -> ort.Infere
         return ort.InferenceSession(
             path if content is None else content,
             options,
-            providers=["CPUExecutionProvider"],
+            providers=providers,
             enable_fallback=0,
         )
     except Exception as error:

@@ -43,4 +43,5 @@ class YoloKind:
             confidence=arguments.confidence,
             iou_threshold=arguments.iou,
             max_pixels=settings.max_pixels,
+            device=settings.device,
         )

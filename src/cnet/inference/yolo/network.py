@@ -44,8 +44,9 @@ class YoloNetwork:
         threads: int,
         names: Mapping[int, str] | None = None,
         layout: Layout | None = None,
+        device: str = "cpu",
     ) -> None:
-        self.sessions = ModelSessions(path, threads=threads)
+        self.sessions = ModelSessions(path, threads=threads, device=device)
         self.notes = read_notes(self.sessions.metadata)
         _check_task(self.notes)
         self.names = dict(self.notes.names if names is None else names)

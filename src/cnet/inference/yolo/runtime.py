@@ -76,6 +76,7 @@ class YoloRuntime:
         confidence: float = 0.5,
         iou_threshold: float = 0.4,
         max_pixels: int = _DEFAULT_MAX_PIXELS,
+        device: str = "cpu",
     ) -> YoloRuntime:
         """Load the ONNX file at `path` for `threads` CPUs and try it on a blank picture.
 
@@ -89,6 +90,7 @@ class YoloRuntime:
             threads=threads,
             names=None if labels is None else from_list(labels),
             layout=None if layout is None else Layout(layout),
+            device=device,
         )
         defaults = Thresholds(confidence, iou_threshold)
         return cls(network, defaults=defaults, max_pixels=max_pixels)
@@ -105,6 +107,7 @@ class YoloRuntime:
             "version": VERSION,
             "loaded": True,
             "threads": self._network.sessions.threads,
+            "device": self._network.sessions.device,
             **self._network.describe(),
             "defaults": {
                 "confidence": self._defaults.confidence,
@@ -124,6 +127,14 @@ class YoloRuntime:
     ) -> Mapping[str, Array]:
         """See `ServesTensors.infer`."""
         return self._tensors.infer(inputs, outputs=outputs, threads=threads)
+
+    def request_bodies(self) -> Mapping[str, Mapping[str, Any]]:
+        """See `DescribesRequests`."""
+        return forms.request_bodies(self.parameters)
+
+    def query_parameters(self) -> Mapping[str, Mapping[str, Any]]:
+        """See `DescribesRequests`."""
+        return forms.query_parameters(self.parameters)
 
     def predict(self, request: PredictRequest, *, threads: int) -> Mapping[str, Any]:
         """Detections of the picture in `request`, best first; see `ModelRuntime.predict`."""
