@@ -25,7 +25,7 @@ import uvicorn
 
 from benchmarks.load import Connection, Timing, drive, timing
 from cnet.api.guard import Guard
-from cnet.api.services import ServiceRoutes
+from cnet.api.services import Routed, ServiceRoutes
 from cnet.errors import UnreachableError
 
 ANSWER = (
@@ -40,6 +40,7 @@ class Place:
     endpoint: str
     workload_id: str = "w"
     node_id: str = "here"
+    relayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,18 @@ class OneService:
 
     def replicas(self, name: str) -> Sequence[Place]:
         return (self.place,) if name == "small" else ()
+
+    def routed(self, name: str) -> None:
+        return None
+
+    def all_routed(self) -> Sequence[Routed]:
+        return ()
+
+    def replica_of(self, workload_id: str) -> None:
+        return None
+
+    async def change(self) -> None:
+        await asyncio.Event().wait()
 
     def absence(self, name: str) -> str | None:
         return None

@@ -52,6 +52,9 @@ class Node:
 
     def delete_all(self) -> None:
         """Delete what there is."""
+        for service in self.json(self.http.get("/api/services"))["services"]:
+            reply = self.http.delete(f"/api/services/{service['name']}")
+            assert reply.status_code in {200, 404}, reply.text
         for workload in self.json(self.http.get("/api/workloads"))["workloads"]:
             reply = self.http.delete(f"/api/workloads/{workload['id']}")
             assert reply.status_code in {200, 404}, reply.text

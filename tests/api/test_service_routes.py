@@ -231,10 +231,17 @@ async def test_what_follows_an_answer_costs_the_connection_only() -> None:
             assert len(upstream.peers) == count
 
 
+async def test_a_small_answer_that_breaks_off_is_not_begun() -> None:
+    upstream = Upstream(once(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"))
+    async with running(upstream), front(one(upstream)) as agent:
+        answer = await agent.ask("GET", "/services/faces/")
+        refused(answer, 502, "bad_gateway", "w1 on node here closed the connection in the midst")
+
+
 async def test_an_answer_that_breaks_off_is_seen_to_break_off() -> None:
-    begun = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
+    large = b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\nhalf"
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
-    for reply in (begun, chunked):
+    for reply in (large, chunked):
         upstream = Upstream(once(reply))
         async with running(upstream), front(one(upstream)) as agent:
             answer = await agent.ask("GET", "/services/faces/")

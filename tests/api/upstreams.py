@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from cnet.api.guard import Guard
-from cnet.api.services import ServiceRoutes
+from cnet.api.services import Routed, ServiceRoutes
 from cnet.api.services.pool import ConnectionPool
 from cnet.errors import UnreachableError
 
@@ -29,6 +29,7 @@ class Place:
     workload_id: str
     endpoint: str | None
     node_id: str = "here"
+    relayed: bool = False
 
 
 @dataclass
@@ -37,9 +38,28 @@ class Services:
 
     places: dict[str, Sequence[Place]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+    services: dict[str, Routed] = field(default_factory=dict)
+    versions: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def replicas(self, name: str) -> Sequence[Place]:
         return self.places.get(name, ())
+
+    def routed(self, name: str) -> Routed | None:
+        return self.services.get(name)
+
+    def all_routed(self) -> Sequence[Routed]:
+        return list(self.services.values())
+
+    def replica_of(self, workload_id: str) -> tuple[str, str, str] | None:
+        return self.versions.get(workload_id)
+
+    async def change(self) -> None:
+        await self.news.wait()
+
+    def tell(self) -> None:
+        news, self.news = self.news, asyncio.Event()
+        news.set()
 
     def absence(self, name: str) -> str | None:
         return self.absent.get(name)

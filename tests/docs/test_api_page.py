@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from cnet import config
+from cnet.agent.loads import Loads
 from cnet.agent.tree import Tree
 from cnet.api import create_app, schemas
 from cnet.api.context import ApiContext
@@ -27,6 +28,7 @@ from cnet.manager import Journal
 from cnet.model.resources import Resources
 from cnet.model.workload import HealthSpec, LimitsSpec, Requirements, RestartPolicy, WorkloadSpec
 from cnet.register import Ledger
+from cnet.services import Services
 from tests.docs import pages, sources
 
 PAGE = "docs/api.md"
@@ -44,14 +46,19 @@ async def document(tmp_path: Path) -> dict[str, Any]:
         identity = Identity(node_id="docs", instance="i", incarnation=1, port=0)
         tree = Tree(config.load(env={}), identity)
         manager = tree.manager(ledger=Ledger(Resources()), journal=journal, executors={})
+        loads = Loads("docs", tree.links)
         context = ApiContext(
             manager=manager,
             exchange=tree.exchange,
             links=tree.links,
+            services=Services(manager, ()),
+            directory=tree.directory,
+            counting=loads.counting,
+            measure=loads.measure,
             started_at=0.0,
             models=ModelServing(manager, idle_s=1),
         )
-        apps = create_app(context, directory=tree.directory, token=None, max_body_bytes=1024)
+        apps = create_app(context, token=None, max_body_bytes=1024)
         transport = httpx.ASGITransport(apps.guarded)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer: dict[str, Any] = (await client.get("/openapi.json")).json()

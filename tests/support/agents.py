@@ -138,6 +138,9 @@ class AgentProcess:
         try:
             if self.process is None or self.process.poll() is not None:
                 self.restart()
+            for service in self.client.services.list():
+                if service["owner"] == self.client.health()["node_id"]:
+                    self.client.services.delete(service["name"])
             for workload in self.client.list():
                 self.client.delete(workload["id"])
             used = self.client.resources()["used"]

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -26,6 +26,8 @@ ARGUMENTS = (
 )
 PATIENCE_MS = 60_000
 """Of waits that only guard against never."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def executable() -> str | None:

@@ -6,12 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-import structlog
-
 from cnet.config import ResourceSettings
 from cnet.model.resources import Resources, millicores
-
-log = structlog.get_logger(__name__)
+from cnet.supervision import gpus
 
 
 def detect(settings: ResourceSettings, data_dir: Path, *, stored: int = 0) -> Resources:
@@ -22,7 +19,7 @@ def detect(settings: ResourceSettings, data_dir: Path, *, stored: int = 0) -> Re
         cpu=millicores(settings.cpu)
         if settings.cpu is not None
         else len(os.sched_getaffinity(0)) * 1000,
-        gpu=settings.gpu if settings.gpu is not None else count_gpus(),
+        gpu=settings.gpu if settings.gpu is not None else gpus.count(),
         memory=settings.memory
         if settings.memory is not None
         else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
@@ -30,18 +27,3 @@ def detect(settings: ResourceSettings, data_dir: Path, *, stored: int = 0) -> Re
         if settings.storage is not None
         else shutil.disk_usage(data_dir).free + stored,
     )
-
-
-def count_gpus() -> int:
-    """Devices NVML shows; a machine without the driver has none, which is no error."""
-    import pynvml  # 2 MB, needed once and not where the configuration says how many there are
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        log.debug("no_gpus", why=str(error))
-        return 0
-    try:
-        return int(pynvml.nvmlDeviceGetCount())
-    finally:
-        pynvml.nvmlShutdown()

@@ -16,7 +16,7 @@ from pathlib import Path
 import anyio
 import structlog
 import uvicorn
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
 from cnet import config
 from cnet._support import clock, log
@@ -25,6 +25,7 @@ from cnet.agent.capacity import detect
 from cnet.agent.containers import KnownWorkloads, container_settings
 from cnet.agent.data import OpenData, open_data
 from cnet.agent.holdings import Holdings
+from cnet.agent.loads import Loads
 from cnet.agent.neighbours import Neighbours
 from cnet.agent.room import Room, SharedLedger
 from cnet.agent.tree import Tree
@@ -39,6 +40,7 @@ from cnet.executors.catalog import ExecutorContext, load_executors
 from cnet.executors.commands import LogLimits
 from cnet.manager import Journal
 from cnet.register import Ledger
+from cnet.services import Scaling, Services
 from cnet.supervision import Supervisor
 from cnet.web import Pages
 
@@ -157,6 +159,10 @@ class Agent:
         )
         manager = tree.manager(ledger=ledger, journal=journal, executors=executors)
         room = Room(data.store, ledger, manager) if isinstance(ledger, SharedLedger) else None
+        services = Services(manager, journal.load_services())
+        services.owner_elsewhere = tree.directory.owner_elsewhere
+        loads = Loads(manager.node_id, tree.links)
+        scaling = Scaling(services, loads.measure)
         holdings = Holdings(data.objects, data.cache, manager.holds_data)
 
         def stored_changed() -> None:
@@ -170,6 +176,10 @@ class Agent:
             manager=manager,
             exchange=tree.exchange,
             links=tree.links,
+            services=services,
+            directory=tree.directory,
+            measure=loads.measure,
+            counting=loads.counting,
             started_at=clock.now(),
             models=models,
             data=data.for_routes(remote),
@@ -178,11 +188,11 @@ class Agent:
         )
         apps = create_app(
             context,
-            directory=tree.directory,
             token=token,
             max_body_bytes=settings.agent.max_body_bytes,
             pages=lambda api: Pages(context, api, token=token),
         )
+        manager.until_idle = apps.services.until_idle
         tree.links.attach(exchange=tree.exchange, app=apps.inner)
         server = _Server(
             uvicorn.Config(
@@ -211,17 +221,25 @@ class Agent:
                 async with anyio.create_task_group() as group:
                     await group.start(manager.run, name="manager")
                     known.follow(manager)
+
+                    def wake(owner: str, name: str, group: TaskGroup = group) -> None:
+                        group.start_soon(loads.wake, owner, name)
+
+                    services.wake_elsewhere = wake
+                    await group.start(services.run, name="services")
                     await group.start(server.run, listener, name="http")
                     await group.start(tree.links.run, name="links")
                     group.start_soon(models.run, name="models")
                     if room is not None:
                         group.start_soon(room.run, name="room")
+                    group.start_soon(scaling.run, name="scaling")
                     group.start_soon(holdings.run, name="holdings")
                     self._announce(manager.node_id, listener, url_file)
                     async for number in signals:
                         logger.info("stopping", signal=signal.Signals(number).name)
                         break
                     if settings.agent.stop_workloads_on_exit:
+                        services.rest()
                         await manager.stop_all()
                     context.closing.set()
                     await server.stop()

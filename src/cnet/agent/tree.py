@@ -88,7 +88,9 @@ class Tree:
 
     def _node_changed(self, node_id: str) -> None:
         manager = self._known_manager
-        if node_id != manager.node_id:
+        if node_id == manager.node_id:
+            self.directory.changed()
+        else:
             node = self.exchange.view.get(node_id)
             self.directory.node_changed(node_id, node)
             manager.node_changed(node_id, node)

@@ -12,8 +12,19 @@ from cnet.api import errors
 from cnet.api.context import ApiContext
 from cnet.api.document import DocumentedApp
 from cnet.api.guard import Guard
-from cnet.api.routes import access_keys, data, events, execs, ml, node, plan, register, workloads
-from cnet.api.services.replicas import Directory
+from cnet.api.routes import (
+    access_keys,
+    data,
+    events,
+    execs,
+    metrics,
+    ml,
+    node,
+    plan,
+    register,
+    services,
+    workloads,
+)
 from cnet.api.services.routes import ServiceRoutes
 from cnet.cluster.sockets import LINK_PATH
 
@@ -33,12 +44,13 @@ class Applications:
     """for whoever connects"""
     inner: ASGIApp
     """for requests that come over links, which are authenticated themselves"""
+    services: ServiceRoutes
+    """the way of both to services"""
 
 
 def create_app(
     context: ApiContext,
     *,
-    directory: Directory,
     token: str | None,
     max_body_bytes: int,
     pages: Callable[[ASGIApp], ASGIApp] | None = None,
@@ -55,10 +67,17 @@ def create_app(
         redoc_url=None,
     )
     app.state.context = context
-    for module in (workloads, execs, ml, data, access_keys, plan, node, register, events):
+    modules = (workloads, services, execs, ml, data, access_keys, plan, node, register, events)
+    for module in (*modules, metrics):
         app.include_router(module.router)
     errors.install(app)
-    inner = ServiceRoutes(app, directory=directory, carrier=context.links)
+    inner = ServiceRoutes(
+        app,
+        directory=context.directory,
+        carrier=context.links,
+        counting=context.counting,
+        wake=context.services.wake,
+    )
 
     shown = inner if pages is None else pages(inner)
 
@@ -74,4 +93,4 @@ def create_app(
         max_body_bytes=max_body_bytes,
         max_data_bytes=None if context.data is None else context.data.max_object_bytes,
     )
-    return Applications(guard, inner)
+    return Applications(guard, inner, inner)

@@ -10,11 +10,15 @@ import anyio
 from fastapi import Depends, Request
 
 from cnet.api.ml.serving import ModelServing
+from cnet.api.services.counting import Counting
+from cnet.api.services.replicas import Directory
 from cnet.cluster.exchange import Exchange
 from cnet.cluster.links import Links
 from cnet.errors import ConflictError
 from cnet.executors.remote import RemoteData
 from cnet.manager import Manager
+from cnet.services import Services
+from cnet.services.load import Measure
 from cnet.storage.objects import DataObjects
 
 SEARCH_HEADER: Final = "x-cnet-data-search"
@@ -43,6 +47,12 @@ class ApiContext:
     manager: Manager
     exchange: Exchange
     links: Links
+    services: Services
+    directory: Directory
+    counting: Counting
+    """what was done for services"""
+    measure: Measure
+    """the same, of replicas on other nodes as well"""
     started_at: float
     models: ModelServing
     data: DataService | None = None

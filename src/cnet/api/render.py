@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
+
+import anyio.to_thread
 
 from cnet._support.clock import rfc3339
 from cnet.manager import Manager, Workload
@@ -11,6 +15,7 @@ from cnet.model.events import AgentEvent
 from cnet.model.lifecycle import wire_status
 from cnet.model.node import KnownNode
 from cnet.model.resources import Resources
+from cnet.supervision.gpus import Gpu, read
 
 SECRET_FIELDS = frozenset({"secret_env", "auth_token"})
 CONTENT_FIELDS = frozenset({"content", "content_base64"})
@@ -133,6 +138,16 @@ def known_node(node: KnownNode, *, depth: int, updated_at: float) -> dict[str, A
         "via": node.via,
         "workloads": state.workloads,
     }
+
+
+async def gpus(manager: Manager, devices: Iterable[int]) -> list[dict[str, Any]]:
+    """Devices of this node as they are now, and who holds them."""
+    told = await anyio.to_thread.run_sync(read)
+    holders = manager.ledger.holders()
+    return [
+        asdict(told.get(device) or Gpu(index=device)) | {"workload_id": holders.get(device)}
+        for device in devices
+    ]
 
 
 def totals(manager: Manager) -> dict[str, Any]:

@@ -275,6 +275,25 @@ class WhyBody(Body):
     rejections: list[RejectionBody]
 
 
+class GpuBody(Body):
+    """A GPU now; null where the driver does not tell."""
+
+    index: int = Field(description="as on the PCI bus, from 0")
+    name: str | None
+    uuid: str | None
+    memory_total: int | None = Field(description="bytes")
+    memory_used: int | None = Field(description="bytes, by whatever runs on it")
+    utilization: int | None = Field(description="per cent")
+    workload_id: str | None = Field(description="who holds it")
+
+
+class GpuList(Body):
+    """The GPUs that a node gives to workloads."""
+
+    gpus: list[GpuBody]
+    count: int
+
+
 class UsageBody(Body):
     """What a run uses now, all its processes together."""
 
@@ -282,6 +301,7 @@ class UsageBody(Body):
     rss_bytes: int
     processes: int
     at: str
+    gpus: list[GpuBody] | None = Field(None, description="the devices it holds; absent: none")
 
 
 class ExecBody(Body):
@@ -322,6 +342,21 @@ class ChangedNodeBody(Body):
 
     message: str
     node: NodeBody
+
+
+class LinkBody(Body):
+    """A link, as the agent at one end sees it."""
+
+    node_id: str = Field(description="the agent at the other end")
+    role: Literal["parent", "child", "peer"] = Field(description="what that one is to this one")
+    round_trip_ms: float | None = Field(description="null: no answer within 2 s")
+
+
+class LinksBody(Body):
+    """The links of a node."""
+
+    node_id: str
+    links: list[LinkBody]
 
 
 class NodeAddress(Body):
@@ -399,3 +434,67 @@ class HealthBody(Body):
     message: str
     node_id: str
     version: str
+
+
+class VersionLoadBody(Body):
+    """What replicas of a version on one node have done since its agent started."""
+
+    requests: int
+    errors: int = Field(description="answered with a status of 500 or more, or broken off")
+    in_flight: int
+    seconds: float = Field(description="of all requests together")
+    busy_s: float = Field(description="integral of in_flight over time")
+    buckets: list[int] = Field(description="requests by latency, as in /metrics")
+
+
+class ServiceLoadBody(Body):
+    """By version."""
+
+    versions: dict[str, VersionLoadBody]
+
+
+class ServiceInstanceBody(Body):
+    """One replica of a service."""
+
+    workload_id: str
+    version: str | None
+    number: int
+    node_id: str
+    status: Literal["waiting", "starting", "ready", "unreachable", "draining", "ending", "ended"]
+    detail: str | None = Field(description="what keeps it from being ready")
+
+
+class ServiceVersionBody(Body):
+    """One version of a service."""
+
+    model_config = ConfigDict(extra="allow")
+
+    version: str
+    weight: int | None = Field(description="its share of the requests; null: it serves no more")
+    ready: int = Field(description="replicas that are ready")
+
+
+class ServiceBody(Body):
+    """A service; the agents that do not own it know less."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    owner: str = Field(description="the node whose agent keeps it")
+    status: Literal["ready", "idle", "starting", "updating", "degraded", "failed", "deleting"]
+    ready: int = Field(description="replicas that are ready")
+    versions: list[ServiceVersionBody]
+    retry: Literal["idempotent", "never"]
+    hold_s: float
+    path: str = Field(description="where any agent answers for it")
+    status_reason: str | None = None
+    status_detail: str | None = None
+    replicas: int = Field(0, description="wanted of each version that serves")
+    instances: list[ServiceInstanceBody] = Field(default_factory=list)
+
+
+class ServiceList(Body):
+    """Services by name."""
+
+    services: list[ServiceBody]
+    count: int

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cnet.cli import access_keys, specs, tables, uploads
+from cnet.cli import access_keys, tables, uploads
 from cnet.cli.downloads import Downloads, targets_of
 from cnet.cli.each import for_each
 from cnet.cli.output import emit, emit_json, note, printable
@@ -20,6 +20,7 @@ from cnet.cli.sizes import format_age, format_size
 from cnet.client import AgentClient, JsonObject
 from cnet.client.data import chunks
 from cnet.errors import CnetError, NotFoundError, SpecError
+from cnet.model.notation import pairs
 
 app = typer.Typer(add_completion=False)
 group = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -71,7 +72,7 @@ def put(
     session = session_of(ctx, agent=agent, as_json=as_json)
     access = access or ("readwrite" if update else "readonly")
     config: JsonObject = {"access_mode": access, "tags": tag or []}
-    config["metadata"] = specs.pairs(meta or (), option="--meta")
+    config["metadata"] = pairs(meta or (), option="--meta")
     config |= {"data_key": key} if key else {}
     config |= {"data_type": kind} if kind else {}
     name = name or path.resolve().name

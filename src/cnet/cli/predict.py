@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from cnet.cli import specs
 from cnet.cli.drawing import caption, save_annotated
 from cnet.cli.output import emit, emit_json_line, printable
 from cnet.cli.session import AgentOption, JsonOption, Session, session_of
 from cnet.cli.targets import complete, resolve
 from cnet.client import JsonObject, find_token, services
 from cnet.errors import ConflictError, SpecError
+from cnet.model.notation import pairs
 
 app = typer.Typer(add_completion=False)
 
@@ -51,7 +51,7 @@ def predict(
     """Find things in pictures with a running service."""
     session = session_of(ctx, agent=agent, as_json=as_json)
     parameters: dict[str, Any] = {"confidence": confidence, "iou_threshold": iou}
-    parameters |= specs.pairs(parameter or (), option="--set")
+    parameters |= pairs(parameter or (), option="--set")
     endpoint = _endpoint(session, target)
     token = find_token() if services.is_below(session.url, endpoint) else None
     for image, copy in zip(images, _copies(images, save), strict=True):

@@ -15,12 +15,11 @@ from typing import Any
 
 import yaml
 
-from cnet.cli.sizes import parse_size
 from cnet.client import JsonObject
 from cnet.errors import SpecError
+from cnet.model.notation import pairs, parse_size
 
 SIZES = ("memory", "storage")
-_OF_WORKLOADS = "workload:"
 
 
 def read_file(path: str) -> list[JsonObject]:
@@ -66,39 +65,6 @@ def _with_bytes(spec: object, where: str) -> JsonObject:
         if name in SIZES and isinstance(value, str)
     }
     return spec | {"requirements": requirements | in_bytes}
-
-
-def pairs(items: Iterable[str], *, option: str) -> dict[str, str]:
-    """`K=V` items as a mapping. Raises SpecError for an item without a name or `=`."""
-    found: dict[str, str] = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not name or not equals:
-            raise SpecError(f"{option}: {item!r} must have the form NAME=VALUE", field=option)
-        found[name] = value
-    return found
-
-
-def affinities(items: Iterable[str], *, option: str, required: bool = True) -> list[JsonObject]:
-    """One affinity term per item: `K=V` for a label of nodes, `workload:K=V` of workloads there.
-
-    `K` alone stands for any value. Raises SpecError.
-    """
-    found: list[JsonObject] = []
-    for item in items:
-        of_workloads = item.startswith(_OF_WORKLOADS)
-        name, equals, value = item.removeprefix(_OF_WORKLOADS).partition("=")
-        if not name:
-            raise SpecError(
-                f"{option}: {item!r} must have the form NAME=VALUE, NAME, or one of these behind "
-                f"{_OF_WORKLOADS}",
-                field=option,
-            )
-        term: JsonObject = {
-            "workload_labels" if of_workloads else "node_labels": {name: value if equals else "*"}
-        }
-        found.append(term if required else term | {"required": False})
-    return found
 
 
 def config_values(items: Iterable[str]) -> dict[str, Any]:

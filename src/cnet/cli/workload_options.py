@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from cnet.cli import specs
-from cnet.cli.sizes import parse_size
 from cnet.client import JsonObject
+from cnet.model.notation import affinities, pairs, parse_size
 from cnet.model.workload import Strategy
 
 _WORK = "What to run"
@@ -161,7 +161,7 @@ class WorkloadOptions:
             "limits": {"cpu": self.cpu_limit, "pids": self.pids_limit},
             "restart": {"policy": self.restart, "attempts": self.attempts},
             "health": {"ready_timeout_s": self.ready_timeout},
-            "labels": specs.pairs(self.label or (), option="--label"),
+            "labels": pairs(self.label or (), option="--label"),
             "queue": None if self.queue else False,
             "stop_grace_s": self.stop_grace,
             "run_as": self.run_as,
@@ -188,10 +188,10 @@ class WorkloadOptions:
         return specs.config_values(self.config or ()) | given
 
     def _placement(self) -> JsonObject:
-        wanted = specs.affinities(self.affinity or (), option="--affinity")
-        wanted += specs.affinities(self.prefer or (), option="--prefer", required=False)
-        unwanted = specs.affinities(self.anti_affinity or (), option="--anti-affinity")
-        unwanted += specs.affinities(self.avoid or (), option="--avoid", required=False)
+        wanted = affinities(self.affinity or (), option="--affinity")
+        wanted += affinities(self.prefer or (), option="--prefer", required=False)
+        unwanted = affinities(self.anti_affinity or (), option="--anti-affinity")
+        unwanted += affinities(self.avoid or (), option="--avoid", required=False)
         return {
             "node": self.node,
             "strategy": self.strategy,

@@ -10,7 +10,10 @@ from typing import Any
 
 import anyio.to_thread
 
+from cnet.errors import TransitionError
 from cnet.executors.base import Run, Task
+from cnet.executors.conversing import converse
+from cnet.executors.execs import Console, ExecRequest
 from cnet.model.resources import millicores
 from cnet.supervision import Limits, RunExit, RunSpec, Supervisor
 
@@ -63,6 +66,13 @@ class CommandExecutor:
         """Find the shim, or its exit record."""
         return await self._supervisor.attach(task.workload_id, task.attempt)
 
+    async def exec(self, task: Task, request: ExecRequest, console: Console) -> int:
+        """See `Execs`."""
+        run = self._supervisor.running(task.workload_id, task.attempt)
+        if run is None:
+            raise TransitionError(f"workload {task.workload_id} is not running")
+        return await converse(run, request, console)
+
     async def remove(self, workload_id: str) -> None:
         """Remove the run directories and the log."""
         await anyio.to_thread.run_sync(self._supervisor.remove, workload_id)
@@ -102,6 +112,8 @@ def _environment(task: Task) -> dict[str, str]:
         **inherited,
         "CNET_NODE_ID": task.node_id,
         "CNET_WORKLOAD_NAME": task.spec.name,
-        # Empty hides every device from a workload that asked for none.
+        # Empty hides every device from a workload that asked for none. CUDA counts by speed unless
+        # it is told to count as the driver does, and the ledger with it.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": ",".join(str(device) for device in task.gpu_devices),
     }

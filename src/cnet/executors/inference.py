@@ -12,7 +12,7 @@ from typing import Any, Literal
 import anyio
 from pydantic import Field, field_validator
 
-from cnet.errors import SpecError
+from cnet.errors import ExecutionError, SpecError
 from cnet.executors.base import Task
 from cnet.executors.commands import Command
 from cnet.executors.data_refs import Input, check_path, is_ref, parse_ref
@@ -26,6 +26,11 @@ MODEL_TYPES = ("yolo", "onnx", "sklearn", "pytorch", "tensorflow", "custom", "sc
 SCRIPT_VARIABLES = "CNET_SCRIPT_ENV"
 """Variables of a script, as a JSON object, for the program that serves it."""
 
+_ON_CPU = frozenset({"sklearn", "opencv"})
+"""Runtimes that have no use for a GPU."""
+_CHOOSES_DEVICE = frozenset({"custom", "script"})
+"""Code of the user's own, which finds its devices in CUDA_VISIBLE_DEVICES."""
+
 _FRAMEWORKS = {
     "scikit-learn": "sklearn",
     "onnxruntime": "onnx",
@@ -34,7 +39,7 @@ _FRAMEWORKS = {
     "litert": "tensorflow",
     "tflite": "tensorflow",
 }
-_FOR_TYPES = {
+FIELDS_OF_TYPES = {
     "labels": ("yolo", "onnx", "pytorch", "tensorflow"),
     "confidence": ("yolo",),
     "iou_threshold": ("yolo",),
@@ -45,7 +50,6 @@ _FOR_TYPES = {
     "script_path": ("script", "pytorch"),
     "inputs": ("pytorch",),
     "outputs": ("pytorch",),
-    "device": ("yolo", "onnx", "pytorch", "tensorflow"),
     "command": ("script",),
     "working_dir": ("script",),
     "env": ("script",),
@@ -101,9 +105,6 @@ class MlModelConfig(WithEnvironment, ModelServiceConfig):
     )
     outputs: dict[str, Tensor] | None = Field(
         None, max_length=1000, description="of a pytorch model that does not tell them"
-    )
-    device: str | None = Field(
-        None, pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", description="auto, cpu or cuda:N"
     )
     script_path: str | None = Field(
         None,
@@ -174,6 +175,13 @@ class OpenCvConfig(ModelServiceConfig):
     @classmethod
     def _sound_path(cls, path: str) -> str:
         return check_path(path)
+
+
+def _device(runtime: str) -> str:
+    """The first of the devices that were given to the run: it sees no other ones."""
+    if runtime in _ON_CPU:
+        raise ExecutionError(f"{runtime} runs on CPUs only; ask for no GPU")
+    return "--device=cuda:0"
 
 
 class _ModelServer(DataUser, ServiceExecutor):
@@ -258,12 +266,12 @@ class MlModelExecutor(_ModelServer):
             arguments.append("--no-convert")
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
-        if config.device is not None:
-            arguments.append(f"--device={config.device}")
         if runtime == "pytorch":
             arguments += _tensors(config)
         if config.max_batch is not None:
             arguments.append(f"--max-batch={config.max_batch}")
+        if task.gpu_devices and runtime not in _CHOOSES_DEVICE:
+            arguments.append(_device(runtime))
         if runtime == "script":
             return _script_server(task, arguments)
         return _inference(task, arguments)
@@ -294,6 +302,8 @@ class OpenCvExecutor(_ModelServer):
         """The Haar cascade runtime."""
         config: OpenCvConfig = task.config
         arguments = ["opencv", f"--cascade-type={config.cascade_type}"]
+        if task.gpu_devices:
+            arguments.append(_device("opencv"))
         if config.cascade_path:
             arguments.append(f"--cascade-path={self._local(task)}")
         return _inference(task, arguments)
@@ -301,7 +311,7 @@ class OpenCvExecutor(_ModelServer):
 
 def _refuse_useless(config: MlModelConfig, model_type: str) -> None:
     """A field that the runtime would not heed must not look as if it did."""
-    for name, types in _FOR_TYPES.items():
+    for name, types in FIELDS_OF_TYPES.items():
         given = name in config.model_fields_set and getattr(config, name) is not None
         if given and model_type not in types:
             raise SpecError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -20,6 +20,7 @@ from cnet.executors.base import Executor, FetchesInputs, NeedsEngine
 from cnet.manager.admission import NotHereError, admit, parsed, unprepared
 from cnet.manager.book import Book
 from cnet.manager.driving import Driving
+from cnet.manager.endpoints import wanted_ports
 from cnet.manager.engines import REASON as ENGINE_AWAY
 from cnet.manager.journal import Record
 from cnet.manager.reserving import Reserving
@@ -76,6 +77,29 @@ class Acceptance:
         with anyio.CancelScope(shield=True):
             await self._accept(workload, not_here)
         return workload, True
+
+    async def check_replica(self, spec: WorkloadSpec) -> None:
+        """See `Manager.check_replica`."""
+        workload, not_here = await self._admit(spec)
+        if isinstance(workload.executor, FetchesInputs):
+            await workload.executor.require_inputs(spec, workload.config)
+        if workload.executor is not None:
+            ports = wanted_ports(workload)
+            if not ports:
+                raise SpecError(f"type: {spec.type} as configured answers no HTTP", field="type")
+            for each in ports:
+                if each.port:
+                    raise SpecError(
+                        f"config: port {each.port} is asked for; replicas stand beside each "
+                        "other, so that each needs a free one (0)",
+                        field="config",
+                    )
+        if isinstance(not_here, SpecError) and not self._others_run(spec.type):
+            raise not_here
+        self._report.tell()
+        plan = self._coordinator.plan(spec)
+        if plan.impossible:
+            raise _impossible(plan.reasons(MOST_REASONS))
 
     async def enter_done(
         self, spec: WorkloadSpec, *, workload_id: str, result: Mapping[str, Any]
@@ -172,11 +196,14 @@ class Acceptance:
         plan = self._coordinator.plan(workload.spec, workload)
         reasons = plan.reasons(MOST_REASONS)
         if plan.impossible:
-            raise CapacityError(
-                "requirements: no node could ever hold this: " + "; ".join(reasons),
-                reasons=reasons,
-            )
+            raise _impossible(reasons)
         if not workload.spec.queue:
             raise CapacityError("requirements: no room now: " + "; ".join(reasons), reasons=reasons)
         self._reserving.require_port(workload)
         workload.change(reason="no_capacity", detail="; ".join(reasons))
+
+
+def _impossible(reasons: Sequence[str]) -> CapacityError:
+    return CapacityError(
+        "requirements: no node could ever hold this: " + "; ".join(reasons), reasons=reasons
+    )

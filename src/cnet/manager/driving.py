@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import anyio
 
 from cnet.delegation import Coordinator
@@ -23,12 +25,13 @@ class Driving:
         coordinator: Coordinator[Workload],
         tasks: Tasks,
         forgetting: Forgetting,
+        until_idle: Callable[[str], Awaitable[None]],
     ) -> None:
         self._state = state
         self._coordinator = coordinator
         self._tasks = tasks
         self._forgetting = forgetting
-        self._driver = Driver(state, node_id, self.requeue, self._lease_of)
+        self._driver = Driver(state, node_id, self.requeue, self._lease_of, until_idle)
 
     def drive(self, workload: Workload, *, found: bool = False, recorded: bool = False) -> None:
         """`recorded`: the attempt is on the disk already; `found`: a run of it may exist."""

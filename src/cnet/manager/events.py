@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
@@ -30,6 +31,8 @@ class EventBus:
         self._seq = journal.last_event_seq() + MAX_UNWRITTEN
         self._recent: deque[AgentEvent] = deque(maxlen=IN_MEMORY)
         self._news = anyio.Event()
+        self.listeners: list[Callable[[AgentEvent], None]] = []
+        """called with every event, before what it tells of is on the disk"""
 
     @property
     def last_seq(self) -> int:
@@ -56,6 +59,8 @@ class EventBus:
         self._recent.append(event)
         news, self._news = self._news, anyio.Event()
         news.set()
+        for listener in self.listeners:
+            listener(event)
         return event
 
     async def after(self, seen: int, *, until: anyio.Event) -> list[AgentEvent]:

@@ -54,6 +54,12 @@ MIGRATIONS: Final[Sequence[str]] = (
         data BLOB NOT NULL
     );
     """,
+    """
+    CREATE TABLE services (
+        name TEXT PRIMARY KEY,
+        record BLOB NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """Applied in order; `PRAGMA user_version` tells how many a file has had."""
 
@@ -135,6 +141,11 @@ class Journal:
             )
             for workload_id, spec, status in rows
         ]
+
+    def load_services(self) -> list[bytes]:
+        """The record of every service, by name. Only before the first write."""
+        rows = self._db.execute("SELECT record FROM services ORDER BY name").fetchall()
+        return [bytes(record) for (record,) in rows]
 
     def workload_ids(self) -> set[str]:
         """Ids of every workload. Only before the first write."""
@@ -245,6 +256,25 @@ class Journal:
 
         def apply(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+        await self._wait(apply)
+
+    async def put_service(self, name: str, record: bytes) -> None:
+        """Record a service as it is now, new or not; durable on return.
+
+        Raises StorageFullError, in which case the former record stands.
+        """
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO services VALUES (?, ?)", (name, record))
+
+        await self._wait(apply, accepts=True)
+
+    async def delete_service(self, name: str) -> None:
+        """Forget a service; durable on return; harmless for an unknown name."""
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM services WHERE name = ?", (name,))
 
         await self._wait(apply)
 

@@ -8,7 +8,7 @@ to be durable before the world may change is awaited; what a restart finds out a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 import anyio
@@ -45,6 +45,7 @@ from cnet.manager.wishes import Wishes
 from cnet.manager.workloads import Workload
 from cnet.model.lifecycle import TERMINAL, Event, wire_status
 from cnet.model.node import KnownNode
+from cnet.model.route import ServiceRoute
 from cnet.model.workload import Strategy, WorkloadSpec, WorkloadStatus
 from cnet.register import Ledger, PortBook
 from cnet.scheduler import Plan
@@ -99,6 +100,8 @@ class Manager:
         self._state.on_change = self._changed
         self._tasks = Tasks()
         self._book = Book()
+        self.until_idle: Callable[[str], Awaitable[None]] = _at_once
+        """returns when nobody here has a request under way to the workload of that id"""
         self._execs = ExecSessions(node_id)
         self._assemble(keep_ended)
 
@@ -109,7 +112,14 @@ class Manager:
         self._forgetting = Forgetting(
             book, state, coordinator, tasks, elsewhere, keep_ended=keep_ended
         )
-        self._driving = Driving(self.node_id, state, coordinator, tasks, self._forgetting)
+        self._driving = Driving(
+            self.node_id,
+            state,
+            coordinator,
+            tasks,
+            self._forgetting,
+            lambda workload_id: self.until_idle(workload_id),
+        )
         self._stopping = Stopping(state, coordinator, self._driving, self._forgetting)
         results = Results(state, self._forgetting)
         self._wishes = Wishes(
@@ -214,6 +224,12 @@ class Manager:
         self.own_node.data = sizes
         self._report.changed()
 
+    def publish_routes(self, routes: Mapping[str, ServiceRoute]) -> None:
+        """Tell everybody how requests to the services of this agent are shared."""
+        if routes != self.own_node.routes:
+            self.own_node.routes = routes
+            self._report.changed()
+
     async def drain(self, draining: bool) -> None:
         """Take no new work (or take some again); durable on return."""
         await self._report.drain(draining)
@@ -233,6 +249,10 @@ class Manager:
         a workload that is being deleted.
         """
         return await self._acceptance.submit(spec)
+
+    async def check_replica(self, spec: WorkloadSpec) -> None:
+        """Raise what `submit` would for something that is to run several times and be served."""
+        await self._acceptance.check_replica(spec)
 
     async def enter_done(
         self, spec: WorkloadSpec, *, workload_id: str, result: Mapping[str, Any]
@@ -409,6 +429,10 @@ class Manager:
         """Every change of a status of this agent comes by here."""
         self._report.count(workload, before)
         self.coordinator.changed(workload)
+
+
+async def _at_once(_workload_id: str) -> None:
+    """Nobody asks anything until somebody says so."""
 
 
 def _is_terminal(status: WorkloadStatus) -> bool:

@@ -9,6 +9,7 @@ from cnet.manager.workloads import Workload
 from cnet.model.lifecycle import Phase
 from cnet.model.node import NodeState
 from cnet.model.resources import Resources
+from cnet.model.route import ServiceRoute
 from cnet.model.workload import WorkloadStatus
 from cnet.register import Ledger
 
@@ -30,6 +31,7 @@ class OwnNode:
         self.parent_id: str | None = None
         self.peers: tuple[str, ...] = ()
         self.data: Mapping[str, int] = {}
+        self.routes: Mapping[str, ServiceRoute] = {}
         self._ledger = ledger
         self.kinds = tuple(sorted(kinds))
         """that can be run now"""
@@ -110,6 +112,7 @@ class OwnNode:
             workload_labels=dict(self._labels),
             preemptible=tuple(sorted(self._preemptible.items())),
             services={name: tuple(ids) for name, ids in self._services.items()},
+            routes=self.routes,
             data=self.data,
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cnet.model.resources import Resources
+from cnet.model.route import ServiceRoute
 
 NodeType = Literal["local", "child", "peer", "parent"]
 NodeStatus = Literal["active", "unreachable", "draining"]
@@ -40,6 +41,8 @@ class NodeState:
     """(priority, room of the preemptible workloads of this priority that run), lowest first"""
     services: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """name of a service → ids of the workloads that are ready to serve it here"""
+    routes: Mapping[str, ServiceRoute] = field(default_factory=dict)
+    """name of a service that this node owns → which of its replicas get requests, and how many"""
     data: Mapping[str, int] = field(default_factory=dict)
     """key of stored data → bytes of it that are here, stored or in the cache; the largest ones"""
 

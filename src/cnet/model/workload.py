@@ -25,6 +25,13 @@ _Label = Annotated[str, Field(max_length=253)]
 Strategy = Literal["default", "best_fit", "least_loaded", "spread"]
 
 
+def printable_name(name: str) -> str:
+    """The name of a workload or service. Raises ValueError."""
+    if "/" in name or any(unicodedata.category(letter)[0] == "C" for letter in name):
+        raise ValueError('must be printable characters without "/"')
+    return name
+
+
 class _Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -93,17 +100,12 @@ class HealthSpec(_Spec):
     failures: int = Field(3, ge=1, le=1_000, description="failed probes in a row that restart it")
 
 
-class WorkloadSpec(_Spec):
-    """What the user wants. Durable before the submit is answered, never edited afterwards."""
+class WorkloadTemplate(_Spec):
+    """What is common to all that are made alike: a workload without its name and id."""
 
-    name: str = Field(min_length=1, max_length=128)
     type: str = Field(min_length=1, max_length=64, description="a kind of workload")
-    id: uuid.UUID | None = Field(
-        None, description="makes the submit idempotent: asked twice, started once"
-    )
     requirements: Requirements = Field(default_factory=Requirements)
     config: dict[str, Any] = Field(default_factory=dict, description="depends on the type")
-    queue: bool = Field(True, description="wait for room; false: 409 when there is none now")
     labels: dict[_Label, _Label] = Field(default_factory=dict, max_length=64)
     limits: LimitsSpec = Field(default_factory=LimitsSpec)
     restart: RestartPolicy | None = Field(
@@ -128,19 +130,11 @@ class WorkloadSpec(_Spec):
     preemptible: bool = Field(
         False, description="may be ended and queued again to make room for a higher priority"
     )
-    reservation: uuid.UUID | None = Field(None, description="claim the room it holds")
     on_node_loss: Literal["wait", "reschedule"] = Field(
         "wait",
         description="when its node cannot be reached: wait for it, or start elsewhere once its "
         "lease has surely run out",
     )
-
-    @field_validator("name")
-    @classmethod
-    def _printable(cls, name: str) -> str:
-        if "/" in name or any(unicodedata.category(letter)[0] == "C" for letter in name):
-            raise ValueError('must be printable characters without "/"')
-        return name
 
     @field_validator("labels")
     @classmethod
@@ -152,6 +146,22 @@ class WorkloadSpec(_Spec):
         ):
             raise ValueError("keys and values must be printable")
         return labels
+
+
+class WorkloadSpec(WorkloadTemplate):
+    """What the user wants. Durable before the submit is answered, never edited afterwards."""
+
+    name: str = Field(min_length=1, max_length=128)
+    id: uuid.UUID | None = Field(
+        None, description="makes the submit idempotent: asked twice, started once"
+    )
+    queue: bool = Field(True, description="wait for room; false: 409 when there is none now")
+    reservation: uuid.UUID | None = Field(None, description="claim the room it holds")
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, name: str) -> str:
+        return printable_name(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

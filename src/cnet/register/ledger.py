@@ -70,9 +70,20 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._allocations)
 
+    @property
+    def devices(self) -> tuple[int, ...]:
+        """All GPU devices of the node."""
+        return self._devices
+
+    def holders(self) -> dict[int, str]:
+        """GPU device → id of the workload that holds it."""
+        return {
+            device: a.workload_id for a in self._allocations.values() for device in a.gpu_devices
+        }
+
     def free_devices(self) -> tuple[int, ...]:
         """GPU devices that nobody holds, in the node's order."""
-        held = {device for a in self._allocations.values() for device in a.gpu_devices}
+        held = self.holders()
         return tuple(device for device in self._devices if device not in held)
 
     def reserve(self, workload_id: str, resources: Resources) -> Allocation:

@@ -14,7 +14,7 @@ from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
 from cnet.api.context import ApiContext
-from cnet.web.state import Web
+from cnet.web.state import Web, mark_of
 from cnet.web.static_files import version
 
 router = APIRouter()
@@ -46,7 +46,8 @@ async def live(web: Web) -> StreamingResponse:
 async def _stream(context: ApiContext) -> AsyncIterator[bytes]:
     seen = _Seen(context.manager.events.last_seq, -1, None)
     await _changes(context, seen)
-    yield b"retry: 1000\n\n" + _message("hello", {"version": version()})
+    hello = {"version": version(), "mark": mark_of(context)}
+    yield b"retry: 1000\n\n" + _message("hello", hello)
     quiet_s = 0.0
     while not context.closing.is_set():
         await anyio.sleep(PACE_S)

@@ -22,7 +22,7 @@ from starlette.responses import RedirectResponse, Response
 
 import cnet
 from cnet.web import formats, messages, static_files
-from cnet.web.preferences import Preferences, preferences_of
+from cnet.web.preferences import Language, Preferences, preferences_of
 from cnet.web.state import WebState, may_write
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -46,12 +46,16 @@ def page(
     values: Mapping[str, Any] | None = None,
     *,
     status: int = 200,
+    whole: bool = False,
 ) -> Response:
-    """The page, or with `?part=…` one block of it. Raises HTTPException 404 for an unknown part."""
+    """The page, or with `?part=…` one block of it unless it is to be `whole`.
+
+    Raises HTTPException 404 for a part that the page does not have.
+    """
     reader = preferences_of(request)
     token = _reader.set(reader)
     try:
-        body = _rendered(request, template, reader, values or {})
+        body = _rendered(request, template, reader, values or {}, whole=whole)
     finally:
         _reader.reset(token)
     headers = {**SECURITY_HEADERS, "cache-control": "no-store", "vary": "accept-encoding"}
@@ -69,12 +73,14 @@ def see_other(request: Request, path: str) -> Response:
     return RedirectResponse(path, 303)
 
 
-def language_of(request: Request) -> str:
+def language_of(request: Request) -> Language:
     """`en` or `zh`."""
     return preferences_of(request).language
 
 
-def _rendered(request: Request, name: str, reader: Preferences, values: Mapping[str, Any]) -> str:
+def _rendered(
+    request: Request, name: str, reader: Preferences, values: Mapping[str, Any], *, whole: bool
+) -> str:
     template = _environment().get_template(name)
     web: WebState = request.app.state.web
     everything = {
@@ -87,9 +93,10 @@ def _rendered(request: Request, name: str, reader: Preferences, values: Mapping[
         "may_write": may_write(request),
         "has_login": web.sessions is not None,
         "navigation": web.navigation,
+        "mark": getattr(request.state, "mark", ""),
         **values,
     }
-    part = request.query_params.get("part")
+    part = None if whole else request.query_params.get("part")
     if part is None:
         return template.render(everything)
     block = template.blocks.get(part)
@@ -118,7 +125,8 @@ def live(context: jinja2.runtime.Context, topics: str, part: str) -> Markup:
     pairs = [(key, value) for key, value in request.query_params.multi_items() if key != "part"]
     url = f"{request.url.path}?{urlencode([*pairs, ('part', part)])}"
     return Markup(
-        'data-live="{}" hx-get="{}" hx-trigger="live" hx-target="this" hx-swap="morph:innerHTML"'
+        'data-live="{}" hx-get="{}" hx-trigger="live" hx-target="this" hx-swap="morph:innerHTML" '
+        'hx-disinherit="*"'
     ).format(topics, url)
 
 

@@ -9,9 +9,10 @@ import psutil
 import pynvml
 import pytest
 
-from cnet.agent.capacity import count_gpus, detect
+from cnet.agent.capacity import detect
 from cnet.config import ResourceSettings
 from cnet.model.resources import GIB, Resources
+from cnet.supervision import gpus
 
 
 class FakeNvml:
@@ -51,7 +52,7 @@ def test_no_driver_means_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
     monkeypatch.setattr(pynvml, "nvmlInit", absent)
-    assert count_gpus() == 0
+    assert gpus.count() == 0
 
 
 def test_a_configured_zero_hides_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from cnet.cli import specs
-from cnet.cli.sizes import format_age, parse_size
+from cnet.cli.sizes import format_age
 from cnet.errors import SpecError
+from cnet.model.notation import affinities, parse_size
 
 
 @pytest.mark.parametrize(
@@ -154,13 +155,13 @@ def test_unclear_sources_are_refused(
 
 def test_affinities_name_labels_of_nodes_or_workloads() -> None:
     given = ["zone=a=b", "gpu", "workload:app=web", "workload:app"]
-    assert specs.affinities(given, option="--affinity") == [
+    assert affinities(given, option="--affinity") == [
         {"node_labels": {"zone": "a=b"}},
         {"node_labels": {"gpu": "*"}},
         {"workload_labels": {"app": "web"}},
         {"workload_labels": {"app": "*"}},
     ]
-    assert specs.affinities(["a"], option="--prefer", required=False) == [
+    assert affinities(["a"], option="--prefer", required=False) == [
         {"node_labels": {"a": "*"}, "required": False}
     ]
 
@@ -168,4 +169,4 @@ def test_affinities_name_labels_of_nodes_or_workloads() -> None:
 @pytest.mark.parametrize("item", ["", "=x", "workload:", "workload:=x"])
 def test_an_affinity_without_a_name_is_refused(item: str) -> None:
     with pytest.raises(SpecError, match="--avoid"):
-        specs.affinities([item], option="--avoid")
+        affinities([item], option="--avoid")

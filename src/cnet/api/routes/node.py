@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import nsmallest
 from typing import Annotated, Any
 
+import anyio
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from cnet.api.bodies import described, read_body
 from cnet.api.context import ApiContext, Context
 from cnet.api.document import answer, errors
 from cnet.api.errors import json_response
+from cnet.api.latency import round_trip_ms
 from cnet.api.relay import Relayed
 from cnet.errors import ConflictError, NotFoundError
 from cnet.manager.history import EVERY_S
@@ -190,6 +192,46 @@ async def get_node(node_id: NodeId, context: Context) -> Response:
     if node_id == context.manager.node_id:
         return json_response(_own(context))
     return json_response(_shown(context, _find(context, node_id)))
+
+
+@router.get(
+    "/nodes/{node_id}/links",
+    summary="Measure the links of a node",
+    responses={200: answer(schemas.LinksBody), **errors(404, 409, 422, 503)},
+)
+async def links(node_id: NodeId, context: Context) -> Response:
+    """The agents it is linked to, and how long a question to each takes there and back now."""
+    elsewhere = _elsewhere(context, node_id)
+    if elsewhere is not None:
+        return elsewhere
+    linked = dict(context.links.linked)
+    taken: dict[str, float | None] = {}
+
+    async def measure(peer_id: str) -> None:
+        taken[peer_id] = await round_trip_ms(context.links, peer_id)
+
+    async with anyio.create_task_group() as group:
+        for peer_id in linked:
+            group.start_soon(measure, peer_id)
+    found = [
+        {"node_id": peer_id, "role": role, "round_trip_ms": taken[peer_id]}
+        for peer_id, role in sorted(linked.items())
+    ]
+    return json_response({"node_id": node_id, "links": found})
+
+
+@router.get(
+    "/nodes/{node_id}/gpus",
+    summary="Look at the GPUs of a node",
+    responses={200: answer(schemas.GpuList), **errors(404, 422, 503)},
+)
+async def get_gpus(node_id: NodeId, context: Context) -> Response:
+    """Those it gives to workloads: what they are, who holds them, how much memory is in use."""
+    if (elsewhere := _elsewhere(context, node_id)) is not None:
+        return elsewhere
+    devices = context.manager.ledger.devices
+    told = await render.gpus(context.manager, devices) if devices else []
+    return json_response({"gpus": told, "count": len(told)})
 
 
 @router.post(

@@ -296,19 +296,20 @@ def _later(workload: Workload, what: str) -> str:
     responses={200: answer(schemas.UsageBody), **errors(404, 409, 422, 503)},
 )
 async def usage(workload_id: WorkloadId, context: Context) -> Response:
-    """CPU seconds and resident memory of all its processes."""
-    host = context.manager.get(workload_id).status.host
-    if (elsewhere := carried(context, host)) is not None:
+    """CPU seconds and resident memory of all its processes, and the GPUs it holds."""
+    workload = context.manager.get(workload_id)
+    if (elsewhere := carried(context, workload.status.host)) is not None:
         return elsewhere
     used = await context.manager.usage(workload_id)
-    return json_response(
-        {
-            "cpu_s": used.cpu_s,
-            "rss_bytes": used.rss_bytes,
-            "processes": used.processes,
-            "at": rfc3339(now()),
-        }
-    )
+    body: dict[str, Any] = {
+        "cpu_s": used.cpu_s,
+        "rss_bytes": used.rss_bytes,
+        "processes": used.processes,
+        "at": rfc3339(now()),
+    }
+    if devices := workload.status.gpu_devices:
+        body["gpus"] = await render.gpus(context.manager, devices)
+    return json_response(body)
 
 
 @router.get(

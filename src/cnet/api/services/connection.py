@@ -28,6 +28,8 @@ class ServiceGoneError(BadGatewayError):
     def __init__(self, message: str, *, unsent: bool) -> None:
         super().__init__(message)
         self.unsent = unsent
+        self.reused = False
+        """it happened on a connection that an earlier request was answered on"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import anyio
 from anyio.abc import TaskGroup
 from starlette.types import Scope
 
-from cnet.api.services.connection import Connection
+from cnet.api.services.connection import Connection, ServiceGoneError
 from cnet.api.services.headers import answer_start, request_head
 from cnet.api.services.pool import ConnectionPool
 from cnet.api.services.streams import AnswerStream, RequestBody
@@ -47,6 +47,8 @@ class LocalCall:
         finally:
             self._release(keep=False)
         if self._failure is not None:
+            if isinstance(self._failure, ServiceGoneError):
+                self._failure.reused = self._connection.reused
             raise self._failure
 
     def _begin(self, target: bytes, prefix: bytes) -> None:

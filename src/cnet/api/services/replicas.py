@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
+import anyio
 from starlette.types import ASGIApp
 
 
@@ -29,12 +31,55 @@ class Replica(Protocol):
         """`http://host:port` on this node; None when it runs on another."""
         ...
 
+    @property
+    def relayed(self) -> bool:
+        """It runs on a node that is not known here; `node_id` is one that knows it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one version of a service has to offer."""
+
+    version: str
+    weight: int | None
+    """None: shares with the others by what each has ready"""
+    replicas: Sequence[Replica]
+    """those that are ready"""
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A service as its owner wants its requests shared."""
+
+    name: str
+    owner: str
+    retry: bool
+    hold_s: float
+    shares: Sequence[Share]
+
 
 class Directory(Protocol):
     """What this agent knows of services; asked once for every request, so it must be quick."""
 
+    def routed(self, name: str) -> Routed | None:
+        """A service that somebody owns; None where workloads only happen to have that name."""
+        ...
+
+    def all_routed(self) -> Sequence[Routed]:
+        """Every such service, by name."""
+        ...
+
     def replicas(self, name: str) -> Sequence[Replica]:
         """Those that are ready, by the name of a service or by the id of one workload."""
+        ...
+
+    def replica_of(self, workload_id: str) -> tuple[str, str, str] | None:
+        """Service, version and id of the service of a workload here; None: it is no replica."""
+        ...
+
+    async def change(self) -> None:
+        """Return when something that was told may be different now."""
         ...
 
     def absence(self, name: str) -> str | None:
@@ -64,6 +109,7 @@ class Outstanding:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
+        self._idle: dict[str, anyio.Event] = {}
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -91,3 +137,10 @@ class Outstanding:
                 self._counts[workload_id] = left
             else:
                 del self._counts[workload_id]
+                if workload_id in self._idle:
+                    self._idle.pop(workload_id).set()
+
+    async def until_idle(self, workload_id: str) -> None:
+        """Return when no request to a workload is under way."""
+        while workload_id in self._counts:
+            await self._idle.setdefault(workload_id, anyio.Event()).wait()

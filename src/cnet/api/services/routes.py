@@ -5,20 +5,29 @@ It is bare ASGI: what a framework costs for one request is more than all of this
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
+import anyio
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cnet.api.errors import error_response
+from cnet.api.services.choosing import AVOID_S, Choosing
 from cnet.api.services.connection import ServiceGoneError
-from cnet.api.services.headers import CARRIED, NO_REPLICA, carried_headers
+from cnet.api.services.counting import Counting
+from cnet.api.services.headers import (
+    CARRIED,
+    NO_REPLICA,
+    ONCE_MORE,
+    TO_THE_END,
+    carried_headers,
+)
 from cnet.api.services.local import LocalCall
 from cnet.api.services.pool import ConnectionPool
-from cnet.api.services.replicas import Carrier, Directory, Outstanding, Replica
-from cnet.api.services.streams import AnswerStream, ClientGoneError, RequestBody
+from cnet.api.services.replicas import Carrier, Directory, Outstanding, Replica, Routed
+from cnet.api.services.streams import AnswerStream, ClientGoneError, Kept, RequestBody
 from cnet.errors import (
     BadGatewayError,
     CnetError,
@@ -37,8 +46,15 @@ _RAW_PREFIX = PREFIX.encode()
 _IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})  # RFC 9110 9.2.2
 _SHOWN_NAMES = 20
 
+TRIES = 2
+TRIES_OF_SERVICES = 4
+MAX_HELD = 1000
+"""Requests that wait for replicas at a time, in one agent."""
+WAKE_AGAIN_S = 0.5
+"""Between two words to the owner of a service that requests wait for."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class _Request:
     """One request below the prefix; paths are as the client wrote them."""
 
@@ -48,11 +64,16 @@ class _Request:
     rest: bytes
     body: RequestBody
     answer: AnswerStream
+    routed: Routed | None = None
+    """the service of that name, where an agent owns one"""
 
     @property
-    def carried(self) -> bool:
-        """Whether another agent has sent it on."""
-        return any(name == CARRIED for name, _ in self.scope["headers"])
+    def carried(self) -> bytes | None:
+        """How another agent has sent it on, if one has."""
+        for name, value in self.scope["headers"]:
+            if name == CARRIED:
+                return bytes(value)
+        return None
 
     @property
     def target(self) -> bytes:
@@ -62,16 +83,18 @@ class _Request:
 
     def may_be_repeated(self, *, unsent: bool) -> bool:
         """Whether sending it again can do no harm, and is still possible."""
-        harmless = unsent or self.scope["method"] in _IDEMPOTENT
+        retry = self.routed is not None and self.routed.retry
+        harmless = unsent or retry or self.scope["method"] in _IDEMPOTENT
         return harmless and not self.body.touched and not self.answer.started
 
 
 class ServiceRoutes:
     """ASGI middleware; what is not below the prefix goes to `app`.
 
-    A request goes to one of the ready replicas with the fewest requests under way. It is sent a
-    second time, to another replica where there is one, only when nothing of an answer has come and
-    either no byte went out or sending it twice does no harm.
+    A request goes to one of the ready replicas with the fewest requests under way, of a version
+    that is chosen by weight. It is sent again, to another replica where there is one, only when the
+    client has got nothing of an answer and either no byte went out or sending it twice does no
+    harm. While a service has no ready replica, its requests wait for one.
     """
 
     def __init__(
@@ -81,17 +104,28 @@ class ServiceRoutes:
         directory: Directory,
         carrier: Carrier,
         pool: ConnectionPool | None = None,
+        counting: Counting | None = None,
+        wake: Callable[[str, str], None] = lambda _owner, _name: None,
     ) -> None:
+        """`wake` tells the owner of a service that a request waits for it."""
         self._app = app
         self._directory = directory
         self._carrier = carrier
         self._pool = pool or ConnectionPool()
+        self._wake = wake
         self._outstanding = Outstanding()
+        self._choosing = Choosing(self._outstanding)
+        self._kept = Kept()
+        self.counting = counting or Counting()
 
     @property
     def outstanding(self) -> Mapping[str, int]:
         """Workload id → requests that this agent has under way to it."""
         return self._outstanding.counts
+
+    async def until_idle(self, workload_id: str) -> None:
+        """Return when this agent has no request under way to a workload."""
+        await self._outstanding.until_idle(workload_id)
 
     def close(self) -> None:
         """Close idle connections to services."""
@@ -105,6 +139,8 @@ class ServiceRoutes:
             return
         try:
             await request.body.take_in_hand()
+            if request.carried is None:
+                request.routed = self._directory.routed(request.name)
             await self._serve(request)
         except ClientGoneError:
             return
@@ -116,36 +152,121 @@ class ServiceRoutes:
                 log.warning("service_failed", service=request.name, details=error.message)
             if not request.answer.started:
                 answer = error_response(error)
-                if request.carried:
+                if request.carried is not None:
                     answer.raw_headers.append((NO_REPLICA, b"1"))
                 await answer(scope, receive, send)
 
     async def _serve(self, request: _Request) -> None:
-        replica = self._choose(request)
+        if request.routed is None:
+            await self._try(request, tries=TRIES)
+            return
+        name = request.name
         try:
-            await self._call(request, replica)
-        except (ServiceGoneError, UnreachableError) as error:
-            unsent = isinstance(error, UnreachableError) or error.unsent
-            if not request.may_be_repeated(unsent=unsent):
-                raise
-            await self._call(request, self._choose(request, instead_of=replica), again=True)
+            if request.routed.retry:
+                async with request.body.kept_whole(self._kept):
+                    await self._try(request, tries=TRIES_OF_SERVICES)
+            else:
+                await self._try(request, tries=TRIES_OF_SERVICES)
+        except ClientGoneError:
+            raise
+        except CnetError:
+            self.counting.unanswered[name] += 1
+            raise
 
-    def _choose(self, request: _Request, instead_of: Replica | None = None) -> Replica:
+    async def _try(self, request: _Request, *, tries: int) -> None:
+        tried: set[str] = set()
+        again = False
+        while True:
+            replica = await self._choose(request, tried)
+            try:
+                return await self._call(request, replica, again=again)
+            except (BadGatewayError, UnreachableError) as error:
+                tries -= 1
+                # A kept connection may have been closed for its age alone.
+                if not (isinstance(error, ServiceGoneError) and error.reused):
+                    self._choosing.avoid(replica, anyio.current_time())
+                    tried.add(replica.workload_id)
+                if not tries or not self._may_repeat(request, error):
+                    raise
+                again = True
+                request.answer.discard()
+                self.counting.repeated[request.name] += request.routed is not None
+
+    @staticmethod
+    def _may_repeat(request: _Request, error: BadGatewayError | UnreachableError) -> bool:
+        if isinstance(error, ServiceGoneError | UnreachableError):
+            unsent = isinstance(error, UnreachableError) or error.unsent
+            return request.may_be_repeated(unsent=unsent)
+        # It has begun to answer: what it has done is done, unless any request may be repeated.
+        retry = request.routed is not None and request.routed.retry
+        return retry and request.may_be_repeated(unsent=False)
+
+    async def _choose(self, request: _Request, tried: Collection[str]) -> Replica:
+        """Raises NotFoundError, TransientError when there is none."""
+        if request.routed is not None:
+            return await self._choose_routed(request, request.routed, tried)
         replicas = self._directory.replicas(request.name)
-        if request.carried:  # an agent that knows better than ours, or a circle
+        if request.carried not in {None, ONCE_MORE}:  # the other knows better, or a circle
             replicas = [replica for replica in replicas if replica.endpoint is not None]
         if not replicas:
             raise self._nobody(request)
-        if instead_of is not None:
-            tried = instead_of.workload_id
-            replicas = [one for one in replicas if one.workload_id != tried] or replicas
-        return self._outstanding.least(replicas)
+        return self._choosing.least(replicas, tried, anyio.current_time())
+
+    async def _choose_routed(
+        self, request: _Request, routed: Routed, tried: Collection[str]
+    ) -> Replica:
+        replica = self._choosing.pick(routed, tried, anyio.current_time())
+        if replica is None or replica.workload_id in tried:
+            replica = await self._wait(request, routed, tried)
+        if replica is None:
+            reason = self._directory.absence(request.name)
+            raise TransientError(
+                f"service {request.name!r} has no ready replica, and none became so in "
+                f"{routed.hold_s:g} s" + (f": {reason}" if reason else ""),
+                code="no_replica",
+            )
+        return replica
+
+    async def _wait(
+        self, request: _Request, routed: Routed, tried: Collection[str]
+    ) -> Replica | None:
+        """The next replica that becomes ready; None when none does in time, or too many wait."""
+        held = self.counting.held
+        if held.total() >= MAX_HELD:
+            return None
+        held[routed.name] += 1
+        try:
+            with anyio.move_on_after(routed.hold_s):
+                return await self._next_ready(request, routed, tried)
+        finally:
+            held[routed.name] -= 1
+            if not held[routed.name]:
+                del held[routed.name]
+        return None
+
+    async def _next_ready(
+        self, request: _Request, routed: Routed, tried: Collection[str]
+    ) -> Replica:
+        """One that failed may be taken again after a while: it may have been started anew."""
+        again_at = anyio.current_time() + AVOID_S
+        while True:
+            self._wake(routed.owner, routed.name)
+            with anyio.move_on_after(WAKE_AGAIN_S):
+                await self._directory.change()
+            now = anyio.current_time()
+            found = self._directory.routed(request.name)
+            if found is None:
+                raise self._nobody(request)
+            request.routed = found
+            replica = self._choosing.pick(found, tried, now)
+            if replica is not None and (replica.workload_id not in tried or now >= again_at):
+                return replica
 
     def _nobody(self, request: _Request) -> CnetError:
         name = request.name
         if (reason := self._directory.absence(name)) is not None:
             return TransientError(f"service {name!r} has no ready replica: {reason}")
-        if request.carried:
+        if request.carried is not None:
             return TransientError(f"service {name!r} is no longer on this node")
         names = sorted(self._directory.names())
         shown = ", ".join(names[:_SHOWN_NAMES]) or "none"
@@ -159,14 +280,27 @@ class ServiceRoutes:
                 if replica.endpoint is None:
                     await self._carry(request, replica)
                 else:
-                    call = LocalCall(self._pool, request.scope, request.body, request.answer)
-                    await call.run(replica.endpoint, request.target, request.prefix, fresh=again)
+                    await self._call_here(request, replica, replica.endpoint, again=again)
         except BadGatewayError as error:
             error.message = (
                 f"service {request.name!r}: workload {replica.workload_id} on node "
                 f"{replica.node_id} {error.message}"
             )
             raise
+
+    async def _call_here(
+        self, request: _Request, replica: Replica, endpoint: str, *, again: bool
+    ) -> None:
+        call = LocalCall(self._pool, request.scope, request.body, request.answer)
+        known = self._directory.replica_of(replica.workload_id)
+        if known is None:
+            await call.run(endpoint, request.target, request.prefix, fresh=again)
+            return
+        with self.counting.one(*known) as outcome:
+            try:
+                await call.run(endpoint, request.target, request.prefix, fresh=again)
+            finally:  # a client may leave as soon as it has the answer
+                outcome.status = request.answer.status if request.answer.whole else 0
 
     async def _carry(self, request: _Request, replica: Replica) -> None:
         """Hand it to the agent of another node, whose own routes take it on."""
@@ -176,7 +310,9 @@ class ServiceRoutes:
             **request.scope,
             "path": unquote(raw_path.decode("latin-1")),
             "raw_path": raw_path,
-            "headers": carried_headers(request.scope, request.prefix),
+            "headers": carried_headers(
+                request.scope, request.prefix, ONCE_MORE if replica.relayed else TO_THE_END
+            ),
         }
         source = _Replay(request.body)
         sink = _Sink(request.answer)

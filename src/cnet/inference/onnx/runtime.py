@@ -43,13 +43,13 @@ class OnnxRuntime:
         threads: int = 1,
         labels: str | None = None,
         max_batch: int = MOST_ROWS,
-        device: str = "cpu",
+        device: str = "auto",
     ) -> OnnxRuntime:
         """Load the ONNX file at `path` for `threads` CPUs and try it.
 
         `labels` ("a,b,c") replaces the names in the file; at most `max_batch` rows of several
         requests go together. Raises ConfigError with one sentence
-        where the file cannot be served.
+        where the file cannot be served, or not on the `device` (`auto`, `cpu`, `cuda:N`).
         """
         sessions = ModelSessions(Path(path), threads=threads, device=device)
         names = read_notes(sessions.metadata).names if labels is None else from_list(labels)

@@ -23,10 +23,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
+from cnet.inference.onnx import devices
+
 _SILENT = 4  # severity "fatal": errors reach us as exceptions, not as lines on stderr
 _LONGEST_SENTENCE = 300  # characters of ONNX Runtime's own words
-
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 Array = NDArray[Any]
 
@@ -47,32 +47,24 @@ class Slot:
 class ModelSessions:
     """The sessions of one model; `run` may be called from several threads at once.
 
-    `content` is the model where it is not the file at `path` itself. `device` is `cpu`, `cuda:N`,
-    or `auto` for the first GPU that ONNX Runtime can use. Raises ConfigError when the file is
-    missing or is no model that ONNX Runtime can execute, or the device is not there.
+    `content` is the model where it is not the file at `path` itself. `device` is `auto`, `cpu` or
+    `cuda:N`; the attribute says what has come of it. Raises ConfigError when the file is missing or
+    is no model that ONNX Runtime can execute, or there is no such GPU.
     Weights outside the model's folder are refused by ONNX Runtime itself.
     """
 
     def __init__(
-        self, path: Path, *, threads: int, content: bytes | None = None, device: str = "cpu"
+        self, path: Path, *, threads: int, content: bytes | None = None, device: str = devices.CPU
     ) -> None:
         self.path = path
         self.threads = threads
         self._content = content
         if content is None:
             _check_file(path)
-        self._providers = _providers(device)
-        try:
-            self._wide = _open_session(path, threads, content, self._providers)
-        except ConfigError:
-            if device != "auto" or self._providers == [_CPU]:
-                raise
-            self._providers = [_CPU]  # the library is there, and no GPU it could use
-            self._wide = _open_session(path, threads, content, self._providers)
-        self.device = _device_of(self._wide)
-        if device.startswith("cuda") and self.device == "cpu":
-            raise ConfigError(f"--device {device}: ONNX Runtime could not use it for {path}")
-        self._narrow = self._wide if threads == 1 else None
+        self.device = devices.choose(device, ort.get_available_providers(), os.environ)
+        self._wide = self._first_session(required=device == self.device)
+        # On a GPU threads of the CPU make no difference.
+        self._narrow = self._wide if threads == 1 or self.device != devices.CPU else None
         self._opening = threading.Lock()
         try:
             self.inputs = tuple(_slots(self._wide.get_inputs()))
@@ -80,6 +72,16 @@ class ModelSessions:
             self.metadata = dict(self._wide.get_modelmeta().custom_metadata_map)
         except Exception as error:  # names that are not UTF-8, types ONNX Runtime has no word for
             raise ConfigError(f"model file {path} cannot be read: {_words(error)}") from error
+
+    def _first_session(self, *, required: bool) -> ort.InferenceSession:
+        """On the device; where that was only hoped for, on the CPU if it must be."""
+        session = _open_session(self.path, self.threads, self._content, self.device)
+        if self.device == devices.CPU or devices.CUDA_PROVIDER in session.get_providers():
+            return session
+        if required:
+            raise devices.no_cuda(self.device, "its libraries or the driver cannot be loaded")
+        self.device = devices.CPU
+        return session
 
     def run(
         self,
@@ -92,9 +94,7 @@ class ModelSessions:
 
         Raises ExecutionError (`model_failed`) when the model cannot take these inputs.
         """
-        # A GPU does the work whatever threads there are: a second copy of the weights is of no use.
-        is_wide = threads >= self.threads or self.device != "cpu"
-        session = self._wide if is_wide else self._narrow_session()
+        session = self._wide if threads >= self.threads else self._narrow_session()
         try:
             answers: list[Any] = session.run(outputs, dict(feeds))
         except Exception as error:
@@ -108,7 +108,7 @@ class ModelSessions:
     def _narrow_session(self) -> ort.InferenceSession:
         with self._opening:
             if self._narrow is None:
-                self._narrow = _open_session(self.path, 1, self._content, self._providers)
+                self._narrow = _open_session(self.path, 1, self._content, self.device)
             return self._narrow
 
 
@@ -121,26 +121,8 @@ def _check_file(path: Path) -> None:
         raise ConfigError(f"model file {path} is empty")
 
 
-def _providers(device: str) -> list[Any]:
-    """In the order in which ONNX Runtime is to try them."""
-    number = device.partition(":")[2] or "0"
-    if device == "cpu" or (device == "auto" and _CUDA not in ort.get_available_providers()):
-        return [_CPU]
-    if _CUDA not in ort.get_available_providers():
-        raise ConfigError(
-            f"--device {device}: this ONNX Runtime has no CUDA; install onnxruntime-gpu"
-        )
-    return [(_CUDA, {"device_id": number}), _CPU]
-
-
-def _device_of(session: ort.InferenceSession) -> str:
-    if _CUDA not in session.get_providers():
-        return "cpu"
-    return f"cuda:{session.get_provider_options()[_CUDA].get('device_id', '0')}"
-
-
 def _open_session(
-    path: Path, threads: int, content: bytes | None, providers: list[Any]
+    path: Path, threads: int, content: bytes | None, device: str
 ) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -155,7 +137,7 @@ def _open_session(
         return ort.InferenceSession(
             path if content is None else content,
             options,
-            providers=providers,
+            providers=devices.providers(device),
             enable_fallback=0,
         )
     except Exception as error:

@@ -39,6 +39,8 @@ class TensorflowKind:
         path: Path = arguments.model
         model: CalledModel
         if _is_litert(path):
+            if settings.device.startswith("cuda"):
+                raise ConfigError(f"{path} is a LiteRT file, which runs on CPUs only")
             from cnet.inference.tensorflow import litert
 
             model = litert.load(path, signature=arguments.signature)

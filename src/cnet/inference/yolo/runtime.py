@@ -76,12 +76,13 @@ class YoloRuntime:
         confidence: float = 0.5,
         iou_threshold: float = 0.4,
         max_pixels: int = _DEFAULT_MAX_PIXELS,
-        device: str = "cpu",
+        device: str = "auto",
     ) -> YoloRuntime:
         """Load the ONNX file at `path` for `threads` CPUs and try it on a blank picture.
 
         `labels` ("a,b,c") replaces the names in the file, `layout` the recognition of the output.
-        Raises ConfigError with one sentence where the file cannot be served.
+        Raises ConfigError with one sentence where the file cannot be served, or not on the
+        `device` (`auto`, `cpu`, `cuda:N`).
         """
         # Requests already run beside each other; OpenCV's own threads would only disturb them.
         cv2.setNumThreads(1)

@@ -65,17 +65,18 @@ function connect() {
   stream = new EventSource("/live");
   stream.addEventListener("hello", (event) => {
     heardAt = performance.now();
-    const said = JSON.parse(event.data).version;
-    if (version !== null && said !== version) {
+    const said = JSON.parse(event.data);
+    if (version !== null && said.version !== version) {
       location.reload(); // another CNET answers now
       return;
     }
-    const again = version !== null;
-    version = said;
+    // Something may have happened since the page was made, or since the stream broke.
+    const missed = version !== null || said.mark !== document.body.dataset.mark;
+    version = said.version;
     connected = true;
     show(false);
     document.documentElement.dataset.stream = "open";
-    if (again) tell(null);
+    if (missed) tell(null);
   });
   stream.addEventListener("beat", () => { heardAt = performance.now(); });
   stream.addEventListener("changed", (event) => {

@@ -1,0 +1,141 @@
+"""`/submit`: a form for every kind, where it would go, and the same as text for others."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from cnet.web.asking import Answer, path_of
+from cnet.web.forms import snippets, texts
+from cnet.web.forms.kinds import CONFIG, KINDS, KindForm, form_for, offered
+from cnet.web.forms.posted import WHOLE, Posted, read
+from cnet.web.rendering import language_of, page, see_other
+from cnet.web.state import RequireWrite, Web, WebState
+
+router = APIRouter()
+
+NODES_SUGGESTED = 200
+REJECTIONS_SHOWN = 20
+MAX_FORM_BYTES = 4 * 1024 * 1024
+ICONS = {
+    "process": "terminal",
+    "container": "package",
+    "mlmodel": "cpu",
+    "opencv": "eye",
+    "data": "database",
+    "datagateway": "server",
+    "reservation": "clock",
+}
+
+
+@router.get("/submit")
+@router.get("/submit/{kind}")
+async def blank(request: Request, web: Web, kind: str = "process") -> Response:
+    """A new form; fields named in the address begin with what stands there."""
+    form = _form(web, kind)
+    given = {
+        name: text for name, text in request.query_params.items() if form.field(name) is not None
+    }
+    texts_of_form = form.blank() | {"name": f"{kind}-{secrets.token_hex(3)}"}
+    _keep_clear_of_ports(web, form, texts_of_form)
+    posted = read(form, texts_of_form | given)
+    posted.problems.clear()
+    return _shown(request, web, posted)
+
+
+@router.post("/submit/{kind}", dependencies=[RequireWrite])
+async def sent(request: Request, web: Web, kind: str) -> Response:
+    """`do=plan` says where it would go, `do=submit` submits it, anything else only shows it."""
+    form = _form(web, kind)
+    fields = await request.form(max_files=0, max_part_size=MAX_FORM_BYTES)
+    posted = read(form, {name: text for name, text in fields.items() if isinstance(text, str)})
+    do = fields.get("do")
+    if do == "plan" and not posted.problems:
+        return _shown(request, web, posted, plan=await _plan(request, web, posted))
+    if do == "submit" and not posted.problems and not posted.is_upload:
+        answer = await web.api.ask(
+            request, "POST", "/api/workloads", json=posted.spec, query={"wait": "false"}
+        )
+        if answer.ok:
+            return see_other(request, f"/workloads/{answer.json['id']}")
+        _blame(posted, answer)
+    ready = do == "submit" and not posted.problems
+    if do not in {"plan", "submit"}:
+        posted.problems.clear()  # somebody is still typing
+    return _shown(request, web, posted, ready=ready)
+
+
+def _form(web: WebState, kind: str) -> KindForm:
+    form = form_for(kind, web.context.manager.executors)
+    if form is None:
+        raise HTTPException(404)
+    return form
+
+
+def _keep_clear_of_ports(web: WebState, form: KindForm, into: dict[str, str]) -> None:
+    """The seeds' port as long as nobody here has it; after that any free one."""
+    name = f"{CONFIG}service_port"
+    wanted = into.get(name, "")
+    taken = {str(item.status.port) for item in web.context.manager.workloads() if item.status.port}
+    if form.field(name) is not None and wanted in taken:
+        into[name] = ""
+
+
+async def _plan(request: Request, web: WebState, posted: Posted) -> dict[str, Any] | None:
+    """The API's answer; None when it has found a fault, which is noted then."""
+    if posted.is_upload:
+        own = web.context.manager.node_id
+        return {"node": own, "candidates": [own], "rejections": [], "impossible": False}
+    answer = await web.api.ask(request, "POST", path_of("plan"), json=posted.spec)
+    if not answer.ok:
+        _blame(posted, answer)
+        return None
+    found: dict[str, Any] = answer.json
+    found["more"] = max(0, len(found["rejections"]) - REJECTIONS_SHOWN)
+    found["rejections"] = found["rejections"][:REJECTIONS_SHOWN]
+    return found
+
+
+def _blame(posted: Posted, answer: Answer) -> None:
+    said = answer.json
+    posted.blame(answer.field, answer.details, code=str(said.get("error", "")))
+
+
+def _shown(
+    request: Request,
+    web: WebState,
+    posted: Posted,
+    *,
+    plan: dict[str, Any] | None = None,
+    ready: bool = False,
+) -> Response:
+    language = language_of(request)
+    context = web.context
+    nodes = sorted(node.node_id for node in context.exchange.view.nodes())
+    base_url = str(request.base_url).rstrip("/")
+    values = {
+        "kinds": offered({*context.manager.executors, *KINDS}),
+        "icons": ICONS,
+        "form": posted.form,
+        "texts": posted.texts,
+        "problems": {
+            name: texts.sentence(problem, language) for name, problem in posted.problems.items()
+        },
+        "whole": WHOLE,
+        "label": lambda field: texts.label(field, language),
+        "help_text": lambda field: texts.help_text(field, language),
+        "choice": lambda field, value: texts.choice(field, value, language),
+        "nodes": nodes if len(nodes) <= NODES_SUGGESTED else [],
+        "plan": plan,
+        "upload": snippets.upload_fields(posted.spec) if ready and posted.is_upload else None,
+        "is_upload": posted.is_upload,
+        "curl": snippets.as_curl(posted.spec, base_url, token=web.sessions is not None),
+        "yaml": snippets.as_yaml(posted.spec),
+        "command": snippets.as_command(posted.spec),
+    }
+    wrong = bool(posted.problems) and "hx-request" not in request.headers
+    return page(request, "submit/page.html", values, status=422 if wrong else 200)
