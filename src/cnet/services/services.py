@@ -222,6 +222,8 @@ class Services:
 
     async def _carry_out(self, service: Service) -> float:
         async with service.lock:
+            if self._owned.get(service.record.name) is not service:
+                return math.inf  # the disk did not take it
             service.decided = True
             now = anyio.current_time()
             self._look()
