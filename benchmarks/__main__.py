@@ -17,6 +17,7 @@ PROGRAMS = (
     ("benchmarks.service_hops",),
     ("benchmarks.yolo_predict",),
     ("benchmarks.yolo_predict", "--model", "examples/ml_models/shapes_yolo.onnx"),
+    ("benchmarks.serving_overload",),
     ("benchmarks.s3",),
 )
 
