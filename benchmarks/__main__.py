@@ -8,6 +8,7 @@ import sys
 PROGRAMS = (
     ("benchmarks.spawn", "--rounds", "3"),
     ("benchmarks.workloads",),
+    ("benchmarks.containers",),
     ("benchmarks.placement",),
     ("benchmarks.root",),
     ("benchmarks.simulation", "--trees", "100x2000", "1000x10000"),
