@@ -112,6 +112,31 @@ def test_it_is_named_labelled_and_limited(client: AgentClient, engine: Engine) -
     assert used["processes"] >= 1 and used["rss_bytes"] > 0
 
 
+def test_usage_is_that_of_all_that_runs_in_it(client: AgentClient) -> None:
+    body = spec(
+        "sh",
+        "-c",
+        f"{WEB['command']} & while :; do :; done & while :; do :; done",
+        config={"ports": [80]},
+        stop_grace_s=0,
+    )
+    made = client.submit(body)
+    wait_until(lambda: answers(made["endpoint"]), timeout_s=30)
+
+    def used() -> dict[str, Any]:
+        return client.usage(made["id"])
+
+    wait_until(lambda: used()["cpu_s"] > 1, timeout_s=60)
+    first = used()
+    assert first["processes"] == 3 and first["rss_bytes"] > 0, first
+    assert first["received_bytes"] > 0 and first["sent_bytes"] > 0, first
+    for _ in range(20):
+        answers(made["endpoint"])
+    wait_until(lambda: used()["received_bytes"] >= first["received_bytes"] + 20 * 100, timeout_s=30)
+    alone = client.submit(sleeper(name="alone", config={"network": "none"}, stop_grace_s=0))
+    assert client.usage(alone["id"])["received_bytes"] is None
+
+
 def test_what_is_said_of_it_reaches_the_program(client: AgentClient) -> None:
     made = client.submit(
         spec(
