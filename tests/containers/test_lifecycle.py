@@ -83,6 +83,37 @@ def test_a_web_server_answers_at_its_port_and_as_a_service(
     assert not answers(web["endpoint"])
 
 
+def test_the_seeds_container_from_submit_to_delete(agent: AgentProcess, engine: Engine) -> None:
+    client = agent.client
+    body = {  # seed 002, but for the image and its program
+        "name": "test-container",
+        "type": "container",
+        "requirements": {"cpu": 1.0, "memory": 536870912},
+        "config": {
+            "image": IMAGE,
+            "command": ["sh"],
+            "args": ["-c", "echo serving; echo hello >/www/index.html; httpd -f -p 80 -h /www"],
+            "ports": [80],
+            "healthcheck": {"http": "/", "interval": 1},
+        },
+    }
+    reply = httpx.post(f"{agent.url}/api/workloads", json=body, timeout=120)
+    assert reply.status_code == 201, reply.text
+    made = reply.json()
+    assert made["status"] == "running", made
+    used = client.resources()["used"]
+    assert (used["cpu"], used["memory"], used["gpu"]) == (1.0, 536870912, 0)
+    for url in (made["endpoint"], f"{agent.url}/services/test-container/index.html"):
+        assert httpx.get(url, timeout=30).text == "hello\n"
+    assert client.logs(made["id"])["logs"] == ["serving"]
+    assert client.exec(made["id"], ["cat", "/www/index.html"])["stdout"] == "hello\n"
+    assert client.stop(made["id"])["workload"]["status"] == "stopped"
+    assert not any(client.resources()["used"].values()) and engine.names() == set()
+    assert httpx.get(f"{agent.url}/services/test-container/", timeout=30).status_code == 404
+    client.delete(made["id"])
+    assert client.list() == []
+
+
 def answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=10).status_code == 404
@@ -298,6 +329,10 @@ def refused(agent: AgentProcess, body: dict[str, Any]) -> tuple[int, str, str]:
         ({"image": IMAGE, "labels": {"cnet.workload_id": "x"}}, "config.labels", "cnet."),
         ({"image": IMAGE, "privileged": True}, "config.privileged", "unknown field"),
         ({"image": "cnet-test/none", "pull": "never"}, "config.image", "not on this node"),
+        ({"image": IMAGE, "healthcheck": {}}, "config.healthcheck", "test, http and tcp"),
+        ({"image": IMAGE, "healthcheck": {"http": "/"}}, "config", "healthcheck.port"),
+        ({"image": IMAGE, "restart_policy": "often"}, "config.restart_policy", "pattern"),
+        ({"image": IMAGE, "volumes": ["data://a:/b:rw"]}, "config.volumes.0", "data://"),
     ],
 )
 def test_bad_configs_name_their_field(
