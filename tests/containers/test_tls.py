@@ -58,7 +58,7 @@ def engine(certificates: Path) -> Iterator[tuple[Engine, str]]:
 def of_config(certificates: Path, address: str, **changes: Any) -> dict[str, Any]:
     tls = {"ca_file": "ca.pem", "cert_file": "cert.pem", "key_file": "key.pem"}
     paths = {name: str(certificates / file) for name, file in tls.items()}
-    return {"host": address, "tls": {**paths, **changes}}
+    return {"host": address, "tls": {"enabled": True, **paths, **changes}}
 
 
 def test_all_of_it_works(tmp_path: Path, engine: tuple[Engine, str], certificates: Path) -> None:
@@ -99,7 +99,10 @@ def test_an_engine_that_is_not_trusted(
 ) -> None:
     docker = of_config(certificates, engine[1], ca_file=str(certificates / "others.pem"))
     if wrong == "none":
-        docker["tls"] = {"ca_file": str(certificates / "ca.pem")}  # nothing to show to it
+        docker["tls"] = {
+            "enabled": True,
+            "ca_file": str(certificates / "ca.pem"),
+        }  # shows nothing
     with agent_with(tmp_path, engine[0], docker=docker) as agent:
         wait_until(lambda: "no executor for container" in absence(agent), timeout_s=30)
         (node,) = agent.client.nodes()["nodes"]
@@ -107,6 +110,7 @@ def test_an_engine_that_is_not_trusted(
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    docker = {"host": "tcp://127.0.0.1:1", "tls": {"ca_file": str(tmp_path / "nothing.pem")}}
+    tls = {"enabled": True, "ca_file": str(tmp_path / "nothing.pem")}
+    docker = {"host": "tcp://127.0.0.1:1", "tls": tls}
     with pytest.raises(AssertionError, match=r"docker\.tls: .*nothing\.pem: No such file"):
         start_agent(tmp_path, docker=docker, resources=ROOM)

@@ -32,7 +32,7 @@ class KnownWorkloads:
 
 
 def _tls(docker: DockerSettings) -> TlsFiles | None:
-    if docker.tls is None:
+    if not docker.tls.enabled:
         return None
     files = (docker.tls.ca_file, docker.tls.cert_file, docker.tls.key_file)
     ca, cert, key = (file and file.expanduser() for file in files)

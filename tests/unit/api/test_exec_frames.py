@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def test_pieces_come_out_however_they_are_cut(
     places = sorted({0, len(whole), *(min(cut, len(whole)) for cut in cuts)})
     frames = Frames()
     found = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         found += frames.feed(whole[start:end])
     assert found == pieces
 
