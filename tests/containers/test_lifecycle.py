@@ -332,7 +332,11 @@ def refused(agent: AgentProcess, body: dict[str, Any]) -> tuple[int, str, str]:
         ({"image": IMAGE, "healthcheck": {}}, "config.healthcheck", "test, http and tcp"),
         ({"image": IMAGE, "healthcheck": {"http": "/"}}, "config", "healthcheck.port"),
         ({"image": IMAGE, "restart_policy": "often"}, "config.restart_policy", "pattern"),
-        ({"image": IMAGE, "volumes": ["data://a:/b:rw"]}, "config.volumes.0", "data://"),
+        (
+            {"image": IMAGE, "volumes": ["data://a:/b:rw"]},
+            "config.volumes.0.container_path",
+            "absolute",
+        ),
     ],
 )
 def test_bad_configs_name_their_field(

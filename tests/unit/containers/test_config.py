@@ -364,7 +364,8 @@ def test_http_asks_the_first_port_that_is_published() -> None:
 
 @pytest.mark.parametrize("given", ["none", {"disable": True}, {"test": ["NONE"]}])
 def test_no_health_check_at_all(given: Any) -> None:
-    assert config(healthcheck=given).healthcheck == "none"
+    check = config(healthcheck=given).healthcheck
+    assert check is not None and check.disable
 
 
 @pytest.mark.parametrize(
@@ -373,6 +374,7 @@ def test_no_health_check_at_all(given: Any) -> None:
         {},
         {"test": []},
         {"test": "a", "tcp": 1},
+        {"test": "a", "disable": True},
         {"http": "no-slash", "port": 80},
         {"http": "/"},
         {"tcp": 0},

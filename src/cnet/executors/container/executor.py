@@ -235,7 +235,7 @@ class ContainerExecutor(PortPublisher):
 
     def is_service(self, config: ContainerConfig) -> bool:
         """See `ChecksHealth`."""
-        return isinstance(config.healthcheck, HealthCheck)
+        return config.healthcheck is not None and not config.healthcheck.disable
 
     def restart(self, config: ContainerConfig) -> RestartPolicy | None:
         """See `ChoosesRestart`."""
@@ -249,7 +249,7 @@ class ContainerExecutor(PortPublisher):
     async def _check(self, task: Task) -> HealthCheck | None:
         config: ContainerConfig = task.config
         if config.healthcheck is not None:
-            return None if config.healthcheck == "none" else config.healthcheck
+            return None if config.healthcheck.disable else config.healthcheck
         run = self._runs.get(task.run_id)
         if run is None:
             return None
