@@ -4,9 +4,9 @@
 
 Requests come at their times whatever the answers (an open loop), and latencies count from the time
 a request was due. First what the service can do, with as many clients as make it busy; then
-four fifths of that ("normal"); then ten times as much; then normal again. The model is a detector of
-YOLO11n's shape unless `--model` names another. "unsent" tells of requests that the client itself was
-too slow for: with them the figures are those of the client.
+four fifths of that ("normal"); then ten times as much; then normal again. The model is a detector
+of YOLO11n's shape unless `--model` names another. "unsent" tells of requests that the client itself
+was too slow for: with them the figures are those of the client.
 """
 
 from __future__ import annotations
