@@ -387,7 +387,7 @@ class ContainerExecutor(PortPublisher):
             await anyio.to_thread.run_sync(folder.note_exit, ended)
             return ended
         if details["State"]["Status"] == "created":  # the agent died before it was started
-            await self._remove_surely(details["Id"])
+            await self._remove_unstarted(details["Id"])
             return None
         return await self._watched(task, details, is_old=True)
 
@@ -398,10 +398,11 @@ class ContainerExecutor(PortPublisher):
             raise TransientError(f"the container engine: {error.message}") from error
         return details if details is not None and self._is_ours(details, task) else None
 
-    async def _remove_surely(self, container_id: str) -> None:
+    async def _remove_unstarted(self, container_id: str) -> None:
+        """Raises TransientError for one that runs by now: the dead agent had asked for that."""
         try:
             await self._engine.ask_until_answered(
-                lambda client: client.containers.container(container_id).delete(force=True, v=True)
+                lambda client: client.containers.container(container_id).delete(v=True)
             )
         except EngineError as error:
             if error.status != GONE:
