@@ -31,6 +31,7 @@ from cnet.executors.container import creating, records
 from cnet.executors.container.checks import require_network, require_possible, resolved
 from cnet.executors.container.config import ContainerConfig, HealthCheck
 from cnet.executors.container.data import DataVolumes
+from cnet.executors.container.discovery import TlsFiles
 from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
 from cnet.executors.container.exec import ContainerExec
 from cnet.executors.container.exec import sweep as exec_sweep
@@ -69,6 +70,8 @@ class ContainerSettings:
     """unique for `root`, and as lasting"""
     host: str | None = None
     """of the engine; None: the one that is found"""
+    tls: TlsFiles | None = None
+    """with `host`; None: as the address and the environment say"""
     volume_roots: Sequence[Path] = ()
     """folders below which a `host_path` may lie"""
     registry_auth_file: Path | None = None
@@ -89,7 +92,8 @@ class ContainerExecutor(PortPublisher):
         self._settings = settings
         self._data = DataVolumes(settings.root, inputs)
         self._logs = logs
-        self._engine = Engine(settings.host, label=f"{creating.LABEL_INSTANCE}={settings.instance}")
+        label = f"{creating.LABEL_INSTANCE}={settings.instance}"
+        self._engine = Engine(settings.host, label=label, tls=settings.tls)
         self._engine.on_change = self._engine_changed
         self._engine.on_connected = self._connected
         self._engine.on_event = self._hear
@@ -242,7 +246,7 @@ class ContainerExecutor(PortPublisher):
 
     def is_service(self, config: ContainerConfig) -> bool:
         """See `ChecksHealth`."""
-        return isinstance(config.healthcheck, HealthCheck)
+        return config.healthcheck is not None and not config.healthcheck.disable
 
     def restart(self, config: ContainerConfig) -> RestartPolicy | None:
         """See `ChoosesRestart`."""
@@ -256,7 +260,7 @@ class ContainerExecutor(PortPublisher):
     async def _check(self, task: Task) -> HealthCheck | None:
         config: ContainerConfig = task.config
         if config.healthcheck is not None:
-            return None if config.healthcheck == "none" else config.healthcheck
+            return None if config.healthcheck.disable else config.healthcheck
         run = self._runs.get(task.run_id)
         if run is None:
             return None
