@@ -40,6 +40,7 @@ class Place:
     endpoint: str
     workload_id: str = "w"
     node_id: str = "here"
+    relayed: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.gateway.conformance import operations_of
 from tests.support import parallel
 from tests.support.agents import AgentProcess, start_agent
+
+settings.register_profile(  # any example may be slow on a loaded box
+    "cnet", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("cnet")
 
 
 def pytest_configure(config: pytest.Config) -> None:

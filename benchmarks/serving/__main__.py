@@ -41,6 +41,8 @@ class Load:
     """What one run of `wrk` saw; times in milliseconds."""
 
     per_second: float
+    cpu_ms: float
+    """of the system, for one request"""
     p50_ms: float
     p99_ms: float
 
@@ -129,6 +131,7 @@ def drive(running: Running, body: Path, connections: int, seconds: int) -> Load:
     """One run of `wrk`; every answer must be a good one."""
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=30s"]
     script = f"--script={HERE / 'load.lua'}"
+    used = running.cpu_s()
     done = subprocess.run(
         ["wrk", *options, script, running.url + running.system.path],
         capture_output=True,
@@ -136,10 +139,12 @@ def drive(running: Running, body: Path, connections: int, seconds: int) -> Load:
         check=True,
         env={**os.environ, "BODY": str(body)},
     )
+    used = running.cpu_s() - used
     told = json.loads(done.stdout.splitlines()[-1])
     if told["bad"] or not told["requests"]:
         raise RuntimeError(f"{running.system.name}: {told}")
-    return Load(told["requests"] / told["seconds"], told["p50_ms"], told["p99_ms"])
+    count = told["requests"]
+    return Load(count / told["seconds"], used * 1000 / count, told["p50_ms"], told["p99_ms"])
 
 
 def report(found: dict[str, list[Round]]) -> None:
@@ -152,15 +157,16 @@ def report(found: dict[str, list[Round]]) -> None:
         for number in CONNECTIONS:
             loads = [each.loads[number] for each in rounds]
             rate = statistics.median(load.per_second for load in loads)
-            p50, p99 = (
+            p50, p99, cpu = (
                 statistics.median(getattr(load, field) for load in loads)
-                for field in ("p50_ms", "p99_ms")
+                for field in ("p50_ms", "p99_ms", "cpu_ms")
             )
             medians[name][number] = rate
-            cells.append(f"{rate:,.0f}/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+            cells.append(f"{rate:,.0f}/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms, CPU {cpu:.3f} ms")
         cold = statistics.median(each.cold_start_s for each in rounds)
+        start = f"{cold:.2f} s (first {rounds[0].cold_start_s:.2f} s)"
         pss = statistics.median(each.pss_mib for each in rounds)
-        print(f"| {name} | " + " | ".join(cells) + f" | {cold:.2f} s | {pss:.0f} MiB |")
+        print(f"| {name} | " + " | ".join(cells) + f" | {start} | {pss:.0f} MiB |")
     for number in CONNECTIONS:
         peers = {name: rates[number] for name, rates in medians.items() if name != CNET.name}
         if peers:

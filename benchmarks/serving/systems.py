@@ -39,6 +39,7 @@ class System:
         programs = HERE / "programs"
         if self.name == "cnet":
             options = [f"--model={folder / 'model.skops'}", f"--port={port}"]
+            options.append(f"--cache-dir={folder / 'cache'}")  # as the agent starts it
             return (sys.executable, "-m", "cnet.inference", "sklearn", *options), {}
         if self.name == "mlserver":
             _mlserver_settings(folder / "mlserver", port, folder / "model.joblib")
@@ -86,6 +87,15 @@ class Running:
     url: str
     process: subprocess.Popen[bytes]
     cold_start_s: float
+
+    def cpu_s(self) -> float:
+        """CPU time that all its processes have used."""
+        total = 0.0
+        for process in _family(self.process.pid):
+            with suppress(psutil.Error):
+                used = process.cpu_times()
+                total += used.user + used.system
+        return total
 
     def pss_mib(self) -> float:
         """Proportional memory of all its processes."""

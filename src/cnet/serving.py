@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -9,9 +10,10 @@ import signal
 import socket
 from asyncio import Protocol
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cnet.errors import ConfigError, PortTakenError
 
@@ -75,9 +77,50 @@ def serve(application: Any, listener: socket.socket) -> None:
 
     Raises PortTakenError when another process listened on the same port in the meantime.
     """
-    config = _config(application)
+    config = _config(application, http=OneWriteProtocol)
     _listen(listener)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+class OneWriteProtocol(HttpToolsProtocol):
+    """uvicorn's own, but for head and body of a reply, which leave in one write."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        gathered = _Gathered(cast("asyncio.Transport", transport), self.loop)
+        super().connection_made(cast("asyncio.Transport", gathered))
+
+
+class _Gathered:
+    """A transport that sends at the end of a turn of the event loop what was written during it.
+
+    A system call costs more than all else that is done for a small reply.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it soon."""
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+
+    def close(self) -> None:
+        """Send what was written, and end."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if not self._written:
+            return
+        written, self._written = self._written, []
+        if not self._transport.is_closing():
+            self._transport.write(written[0] if len(written) == 1 else b"".join(written))
 
 
 async def serve_here(

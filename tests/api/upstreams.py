@@ -29,6 +29,7 @@ class Place:
     workload_id: str
     endpoint: str | None
     node_id: str = "here"
+    relayed: bool = False
 
 
 @dataclass

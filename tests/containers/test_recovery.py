@@ -301,6 +301,14 @@ def test_it_goes_to_a_node_that_has_an_engine(tmp_path: Path, engine: Engine) ->
         assert (made["status"], made["node_id"]) == ("running", "nanjing")
         assert made["ports"][0]["host_port"] > 0 and made["container_id"]
         assert client.why(made["id"])["node"] == "nanjing"
+        said = client.exec(made["id"], ["sh", "-c", "echo $CNET_NODE_ID; exit 3"])
+        assert (said["stdout"], said["exit_code"]) == ("nanjing\n", 3)
+        with client.exec_session(made["id"], ["sh"], tty=True, stdin=True) as inside:
+            inside.send(b"echo six$((3+3)); exit 5\n")
+            heard = b"".join(data for _, data in inside)
+        assert b"six6" in heard and inside.exit_code == 5
+        assert client.logs(made["id"])["logs"] == []
+        assert client.stop(made["id"])["workload"]["status"] == "stopped"
         client.delete(made["id"])
         assert engine.names() == set()
         assert top is not None

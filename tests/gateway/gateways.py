@@ -29,7 +29,7 @@ from botocore.credentials import Credentials
 
 from cnet.storage import open_store
 
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 120.0
 KEY, SECRET = "AKTESTADMIN", "secret-of-the-admin"
 READER, READER_SECRET = "AKTESTREADER", "secret-of-the-reader"
 LIMITED, LIMITED_SECRET = "AKTESTLIMITED", "secret-of-the-limited"
@@ -87,7 +87,7 @@ class Gateway:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(15)
+        return self.process.wait(60)
 
     def client(self, key: str = KEY, secret: str = SECRET, **config: Any) -> Any:
         """A boto3 client that does not try again."""

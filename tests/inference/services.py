@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 120.0
 PHOTOGRAPH = Path(__file__).parents[2] / "examples" / "assets" / "astronaut.jpg"
 
 
@@ -31,7 +31,7 @@ class Service:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(15)
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def running(
 
 
 def run_to_end(
-    *arguments: str, timeout_s: float = 30, environment: Mapping[str, str] | None = None
+    *arguments: str, timeout_s: float = 120, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """The program's exit code and stderr where it is expected to end by itself."""
     command = [sys.executable, "-m", "cnet.inference", *arguments]

@@ -11,6 +11,7 @@ import pytest
 
 from tests.api.node import Json, Node, process_spec, refused, until_told
 from tests.support.agents import alive, wait_until
+from tests.support.execs import answer, fed, heard, living, opened
 from tests.tree.trees import NOTHING, Tree
 
 FAR = pytest.mark.parametrize("where", ["nanjing", "suqian"], ids=["child", "peer of the child"])
@@ -41,6 +42,27 @@ def test_look(tree: Tree, where: str, at: Node) -> None:
     tree.wait_seen("jiangsu", where, lambda it: bool(it["used"]["cpu"] == 1.5))
     why = at.json(at.http.get(f"/api/workloads/{body['id']}/why"))
     assert (why["node"], why["status"]) == (where, "running")
+
+
+@FAR
+def test_a_command_inside_it_by_any_agent(tree: Tree, where: str) -> None:
+    body = _sleeper(tree, where)
+    knowing = {"jiangsu", "nanjing", where, "changzhou" if where == "nanjing" else where}
+    for name in sorted(knowing):  # peers of a peer do not know each other
+        agent = tree.agents[name]
+        said = answer(agent, body, command=["sh", "-c", "cat; exit 3"], stdin="given")
+        assert (said["stdout"], said["exit_code"]) == ("given", 3)
+        with opened(agent, body["id"], command=["cat"], stdin=True) as socket:
+            words, stdout, _ = fed(socket, b"x" * 1_000_000)
+        assert (words["exit_code"], stdout) == (0, b"x" * 1_000_000)
+    mark = f"left at {body['id']}"
+    with opened(
+        tree.agents["jiangsu"], body["id"], command=["sh", "-c", f"echo {mark}; sleep 600"]
+    ) as socket:
+        heard(socket, until=mark.encode())
+    wait_until(lambda: not living(mark), timeout_s=30)
+    with opened(tree.agents["changzhou"], str(uuid.uuid4()), command=["ls"]) as socket:
+        assert heard(socket)[0]["error"] == "not_found"
 
 
 @FAR

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -320,11 +320,18 @@ def test_deleted_before_the_next_run(tree: Tree) -> None:
     assert "data://gone" in done["status_detail"]
 
 
+def _sizes(cache: Path) -> list[int]:
+    """Of what is being fetched into the cache."""
+    with suppress(FileNotFoundError):  # the last of it may come meanwhile
+        return [part.stat().st_size for part in cache.glob("*.part")]
+    return []
+
+
 @contextmanager
 def frozen_midway(tree: Tree, size: int) -> Iterator[Path]:
     """While the node that reads is in the middle of it, and the one that has it does not move."""
     cache = tree.agents["nanjing"].data_dir / "data" / "cache"
-    wait_until(lambda: any(cache.glob("*.part")), what="a download")
+    wait_until(lambda: any(_sizes(cache)), what="a download of which something has come")
     holder = tree.agents["jiangsu"].pid
     os.kill(holder, signal.SIGSTOP)
     try:

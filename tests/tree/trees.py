@@ -118,6 +118,9 @@ class Tree:
     def clean(self) -> None:
         """Delete everything everywhere; nothing may be left in a list, on a disk, of a quota."""
         for name, node in self.nodes.items():
+            for service in Node.json(node.http.get("/api/services"))["services"]:
+                if service["owner"] == name:
+                    node.http.delete(f"/api/services/{service['name']}")
             for workload in self.listed(name):
                 if workload["owner"] == name:
                     reply = node.http.delete(f"/api/workloads/{workload['id']}")

@@ -96,7 +96,7 @@ def test_a_lost_connection_is_told_and_heals(tmp_path: Path, visit: Visit) -> No
     agent = start_agent(tmp_path, agent={"node_id": "flickering"})
     try:
         shown = visit(agent.url)
-        shown.expected.append("ERR_")
+        shown.expected += ["ERR_", "htmx:"]
         shown.until_live()
         port = int(agent.url.rpartition(":")[2])
         agent.kill()

@@ -165,3 +165,14 @@ def test_one_that_is_not_there(cities: Cities, visit: Visit) -> None:
     shown = visit(f"{cities.urls['jiangsu']}/workloads/nothing")
     shown.expected.append("404")
     assert shown.page.get_by_role("heading", name="Not found").is_visible()
+
+
+def test_a_page_whose_workload_goes_says_so(
+    cities: Cities, client: AgentClient, visit: Visit
+) -> None:
+    workload = submit(client, "goes", "sleep 600")
+    shown = visit(f"{cities.urls['jiangsu']}/workloads/{workload['id']}")
+    shown.expected.append("404")
+    shown.until_live()
+    client.delete(workload["id"])
+    expect(shown.page.get_by_role("heading", name="Not found")).to_be_visible()

@@ -266,10 +266,15 @@ def _read_journal(path: Path) -> dict[str, dict[str, object]]:
 
 
 def copy_untouched(image: Path, copy: Path, device: str) -> None:
-    """Copy; again, when the kernel wrote to the device meanwhile (its own log, old pages)."""
+    """Copy; again, when the kernel wrote to the device meanwhile (its own log, old pages).
+
+    Always to a new file: whoever made a mount namespace while an earlier copy was mounted keeps
+    that one mounted, and what its file system writes at its end must not come into this copy.
+    """
     for _ in range(COPY_ATTEMPTS):
         before = _device_writes(device)
         if before is not None:
+            copy.unlink(missing_ok=True)
             _run("cp", "--sparse=always", str(image), str(copy))
             if _device_writes(device) == before:
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -13,7 +13,7 @@ from cnet.errors import NotFoundError
 from cnet.manager import Manager
 from cnet.model.lifecycle import Phase
 from cnet.model.node import KnownNode
-from cnet.model.route import SERVICE_ID_LABEL, VERSION_LABEL, ServiceRoute
+from cnet.model.route import SERVICE_ID_LABEL, VERSION_LABEL, RouteVersion, ServiceRoute
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Replica:
     workload_id: str
     node_id: str
     endpoint: str | None = None
+    relayed: bool = False
 
 
 class ServiceDirectory:
@@ -79,7 +80,7 @@ class ServiceDirectory:
             retry=route.retry,
             hold_s=route.hold_s,
             shares=[
-                Share(each.version, each.weight, self._ready(each.replicas))
+                Share(each.version, each.weight, self._ready(each, owner))
                 for each in route.versions
             ],
         )
@@ -112,16 +113,23 @@ class ServiceDirectory:
         """Another node that owns a service of this name."""
         return min(self._routes.get(name, ()), default=None)
 
-    def _ready(self, workload_ids: Iterable[str]) -> list[Replica]:
+    def _ready(self, version: RouteVersion, owner: str) -> list[Replica]:
         found: list[Replica] = []
-        for workload_id in workload_ids:
+        for workload_id in version.replicas:
             node_id = self._by_id.get(workload_id)
-            if node_id is None:
-                if (here := self._here(workload_id)) is not None:
-                    found.append(here)
-            elif self._told[node_id].reachable:
-                found.append(Replica(workload_id, node_id))
+            if node_id is not None:
+                if self._told[node_id].reachable:
+                    found.append(Replica(workload_id, node_id))
+            elif (here := self._here(workload_id)) is not None:
+                found.append(here)
+            elif workload_id in version.ready and self._relays(owner):
+                found.append(Replica(workload_id, owner, relayed=True))
         return found
+
+    def _relays(self, owner: str) -> bool:
+        """Whether the owner may be asked to reach what cannot be seen from here."""
+        known = self._told.get(owner)
+        return known is not None and known.reachable
 
     def replicas(self, name: str) -> Sequence[Replica]:
         """Those that are ready and can be reached."""

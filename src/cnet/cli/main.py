@@ -32,6 +32,7 @@ COMMANDS = {
     "ps": "workloads",
     "describe": "workloads",
     "logs": "streams",
+    "exec": "execs",
     "stop": "workloads",
     "restart": "workloads",
     "rm": "workloads",

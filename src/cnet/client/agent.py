@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -24,6 +24,9 @@ from cnet.client.replicated import ServicesClient
 from cnet.client.replies import field_of, json_object
 from cnet.client.transport import Transport
 from cnet.errors import TransientError
+
+if TYPE_CHECKING:
+    from cnet.client.execs import ExecSession
 
 JsonObject = dict[str, Any]
 Workloads = list[JsonObject]  # inside the class `list` is a method
@@ -161,6 +164,26 @@ class AgentClient:
             _path(workload_id, "/logs"), read_timeout_s=None, params=params, headers=headers
         ) as reply:
             yield from split_lines(reply.iter_bytes())
+
+    def exec(
+        self, workload_id: str, command: Sequence[str], *, timeout: float = 300.0, **request: Any
+    ) -> JsonObject:
+        """Run a command inside it to its end: `{exit_code, stdout, stderr, cut_off}`.
+
+        `request`: further fields of the API's, such as `env`, `user` and `stdin` (text).
+        """
+        body = {"command": list(command), **request}
+        path = _path(workload_id, "/exec")
+        return json_object(self._http.request("POST", path, json=body, timeout_s=timeout))
+
+    def exec_session(
+        self, workload_id: str, command: Sequence[str], **request: Any
+    ) -> AbstractContextManager[ExecSession]:
+        """The same as a conversation, with `tty`, `size` and `stdin=True` where they are wanted."""
+        from cnet.client.execs import exec_session  # what few need costs 50 ms
+
+        body = {"command": list(command), **request}
+        return exec_session(self._http, _path(workload_id, "/exec"), body)
 
     def usage(self, workload_id: str) -> JsonObject:
         """`{cpu_s, rss_bytes, processes, at}` of the workload's whole process tree."""

@@ -49,7 +49,8 @@ _KINDS: tuple[type[CnetError], ...] = (
 )
 
 _BY_CODE: dict[str, type[CnetError]] = {kind.code: kind for kind in _KINDS} | {
-    "method_not_allowed": SpecError
+    "method_not_allowed": SpecError,
+    "exec_failed": SpecError,
 }
 
 _BY_STATUS: dict[int, type[CnetError]] = {
@@ -80,6 +81,12 @@ def error_from(reply: httpx.Response) -> CnetError:
     code = code if isinstance(code, str) and code else None
     kind = _BY_CODE.get(code or "") or _BY_STATUS.get(reply.status_code, CnetError)
     return _build(kind, _sentence(reply, body), code=code, body=body)
+
+
+def error_in(body: dict[str, Any]) -> CnetError:
+    """The error that an object `{error, details}` stands for, where there is no status."""
+    code = str(body.get("error"))
+    return _build(_BY_CODE.get(code, CnetError), str(body.get("details")), code=code, body=body)
 
 
 def _build(

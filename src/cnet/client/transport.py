@@ -49,7 +49,8 @@ class Transport:
         """
         self.url = _checked_url(url)
         self._timeout_s = timeout_s
-        self._hint = hint
+        self.hint = hint
+        self.token = token
         headers = {"Accept": "application/json", "User-Agent": "cnet-client"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -116,7 +117,7 @@ class Transport:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise UnreachableError(
-                f"nothing answers at {self.url} ({_reason(error)}); {self._hint}"
+                f"nothing answers at {self.url} ({_reason(error)}); {self.hint}"
             ) from error
         except httpx.TimeoutException as error:
             raise TransientError(
@@ -124,7 +125,7 @@ class Transport:
             ) from error
         except httpx.TransportError as error:
             raise UnreachableError(
-                f"the connection to {self.url} broke ({_reason(error)}); {self._hint}"
+                f"the connection to {self.url} broke ({_reason(error)}); {self.hint}"
             ) from error
 
 

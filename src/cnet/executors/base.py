@@ -17,7 +17,7 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 from pydantic import BaseModel
 
-from cnet.model.workload import WorkloadSpec
+from cnet.model.workload import HealthSpec, RestartPolicy, WorkloadSpec
 from cnet.supervision import RunExit, Usage
 
 
@@ -187,6 +187,33 @@ class PublishesPorts(Protocol):
 
     def endpoint(self, task: Task) -> str | None:
         """Where it would answer HTTP, if it does: `http://127.0.0.1:20001`."""
+        ...
+
+
+@runtime_checkable
+class ChecksHealth(Protocol):
+    """An executor of which some runs are asked whether they are well; others are as long as they
+    last."""
+
+    def is_service(self, config: Any) -> bool:
+        """Whether it is to run until it is stopped: then an end of its own is a failure."""
+        ...
+
+    async def health(self, task: Task) -> HealthSpec | None:
+        """How the present run is to be watched; None: it is not asked."""
+        ...
+
+    async def probe(self, task: Task, timeout_s: float) -> None:
+        """As that of `ServesEndpoint`."""
+        ...
+
+
+@runtime_checkable
+class ChoosesRestart(Protocol):
+    """An executor whose config may say when an ended run is followed by another."""
+
+    def restart(self, config: Any) -> RestartPolicy | None:
+        """None where it says nothing of that."""
         ...
 
 

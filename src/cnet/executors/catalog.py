@@ -69,7 +69,7 @@ BUILT_IN: tuple[ExecutorFactory, ...] = (
 def _of_containers(context: ExecutorContext) -> Iterable[Executor]:
     if context.containers is None:
         return ()
-    return (ContainerExecutor(context.containers, context.logs),)
+    return (ContainerExecutor(context.containers, context.logs, context.inputs),)
 
 
 def _of_data(context: ExecutorContext) -> Iterable[Executor]:

@@ -10,7 +10,10 @@ from typing import Any
 
 import anyio.to_thread
 
+from cnet.errors import TransitionError
 from cnet.executors.base import Run, Task
+from cnet.executors.conversing import converse
+from cnet.executors.execs import Console, ExecRequest
 from cnet.model.resources import millicores
 from cnet.supervision import Limits, RunExit, RunSpec, Supervisor
 
@@ -62,6 +65,13 @@ class CommandExecutor:
     async def attach(self, task: Task) -> Run | RunExit | None:
         """Find the shim, or its exit record."""
         return await self._supervisor.attach(task.workload_id, task.attempt)
+
+    async def exec(self, task: Task, request: ExecRequest, console: Console) -> int:
+        """See `Execs`."""
+        run = self._supervisor.running(task.workload_id, task.attempt)
+        if run is None:
+            raise TransitionError(f"workload {task.workload_id} is not running")
+        return await converse(run, request, console)
 
     async def remove(self, workload_id: str) -> None:
         """Remove the run directories and the log."""

@@ -114,7 +114,8 @@ class Execs(Protocol):
         """Run a command inside the present run, by its limits; its exit code, 128 + n for signal n.
 
         Ends with the run at the latest. Cancelled, nothing of the command is left, or that is
-        logged. Raises SpecError for a field that cannot be used there, ExecutionError
-        (`exec_failed`) when it cannot be started, UnreachableError when who runs it is away.
+        logged. Raises SpecError for a field that cannot be used there (`exec_failed`: it cannot be
+        started), ExecutionError for faults of the machine, UnreachableError when who runs it is
+        away, TransitionError when the run has just ended.
         """
         ...

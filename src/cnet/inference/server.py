@@ -6,6 +6,7 @@ starts 50 ms sooner and holds 15 MB less without one. It knows nothing of pictur
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
@@ -199,7 +200,7 @@ class InferenceServer:
         """Fill `body`, counting it in `_buffered`; refuse it as soon as it is too much."""
         while True:
             try:
-                with anyio.fail_after(self._patience(deadline)):
+                async with asyncio.timeout(self._patience(deadline)):
                     message = await receive()
             except TimeoutError:
                 if deadline is not None and anyio.current_time() >= deadline:

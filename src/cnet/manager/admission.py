@@ -10,14 +10,14 @@ from pydantic import ValidationError
 
 from cnet._support import clock
 from cnet.errors import SpecError
-from cnet.executors.base import Executor, ServesEndpoint
+from cnet.executors.base import ChecksHealth, ChoosesRestart, Executor, ServesEndpoint
 from cnet.manager.journal import Record
 from cnet.manager.workloads import Workload
 from cnet.model.workload import RestartPolicy, WorkloadSpec, WorkloadStatus
 from cnet.supervision.values import resolve_user
 
 DEFAULT_RESTART = {False: RestartPolicy(), True: RestartPolicy(policy="on_failure")}
-"""By whether the kind serves an endpoint."""
+"""By whether it is a service."""
 
 
 class NotHereError(SpecError):
@@ -113,12 +113,23 @@ def _assemble(
     executor: Executor | None,
     config: Any,
 ) -> Workload:
-    serves = isinstance(executor, ServesEndpoint)
     return Workload(
         workload_id,
         spec,
         status,
         executor=executor,
         config=config,
-        restart=spec.restart or DEFAULT_RESTART[serves],
+        restart=_restart(spec, executor, config),
     )
+
+
+def _restart(spec: WorkloadSpec, executor: Executor | None, config: Any) -> RestartPolicy:
+    own = executor.restart(config) if isinstance(executor, ChoosesRestart) else None
+    return spec.restart or own or DEFAULT_RESTART[is_service(executor, config)]
+
+
+def is_service(executor: Executor | None, config: Any) -> bool:
+    """Whether it is to run until it is stopped; before that an end of its own is a failure."""
+    if isinstance(executor, ChecksHealth):
+        return executor.is_service(config)
+    return isinstance(executor, ServesEndpoint)

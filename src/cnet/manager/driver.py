@@ -14,6 +14,7 @@ import structlog
 from cnet._support import clock
 from cnet.errors import CnetError, ExecutionError, PortTakenError, SpecError, StorageFullError
 from cnet.executors.base import (
+    ChecksHealth,
     Executor,
     FetchesInputs,
     KeepsLogs,
@@ -23,12 +24,14 @@ from cnet.executors.base import (
     ServesEndpoint,
     Task,
 )
+from cnet.manager.admission import is_service
 from cnet.manager.endpoints import endpoint_changes, has_ports
 from cnet.manager.outcomes import Outcome, Verdict, after, judge
 from cnet.manager.state import State, until_written
 from cnet.manager.workloads import Workload
 from cnet.model.lifecycle import Event, Phase
 from cnet.model.route import REPLICA_LABEL
+from cnet.model.workload import HealthSpec
 from cnet.supervision import RunExit, tail
 
 log = structlog.get_logger(__name__)
@@ -52,6 +55,10 @@ _VANISHED = Outcome(
 _NEVER_STARTED = Outcome(
     well=False, reason=None, detail=None, exit_code=None, exit_signal=None, final=True
 )
+
+
+Probe = Callable[[], Awaitable[None]]
+"""One question whether a run is well; ExecutionError says why it is not."""
 
 
 class LeaseOverError(ExecutionError):
@@ -118,7 +125,7 @@ class Driver:
         if isinstance(run, RunExit):
             if run.started_at is not None:  # it may have ended before its start was written down
                 self._ran(workload, executor, run.started_at)
-            return judge(run, service=isinstance(executor, ServesEndpoint))
+            return judge(run, service=is_service(executor, workload.config))
         if run is None:
             if workload.status.phase == Phase.STOPPING:
                 return _NEVER_STARTED
@@ -183,17 +190,26 @@ class Driver:
     async def _watch(self, workload: Workload, executor: Executor, run: Run) -> Outcome:
         workload.run = run
         watch = _Watch()
-        self._started(workload, executor, run)
+        health = await self._health_of(workload, executor)
+        self._started(workload, executor, run, asked=health is not None)
         async with anyio.create_task_group() as group:
             group.start_soon(self._stop_when_asked, workload, run)
-            if isinstance(executor, ServesEndpoint):
-                group.start_soon(self._keep_healthy, workload, executor, run, watch)
+            if health is not None and isinstance(executor, ServesEndpoint | ChecksHealth):
+                probe = partial(self._probe, workload, executor, health)
+                group.start_soon(self._keep_healthy, workload, probe, health, run, watch)
             ended = await run.wait()
             group.cancel_scope.cancel()
         workload.run = None
-        return judge(ended, service=isinstance(executor, ServesEndpoint), verdict=watch.verdict)
+        service = is_service(executor, workload.config)
+        return judge(ended, service=service, verdict=watch.verdict)
 
-    def _started(self, workload: Workload, executor: Executor, run: Run) -> None:
+    async def _health_of(self, workload: Workload, executor: Executor) -> HealthSpec | None:
+        """How the present run is watched; None where it is well as long as it lasts."""
+        if isinstance(executor, ChecksHealth):
+            return await executor.health(workload.task(self._node_id))
+        return workload.spec.health if isinstance(executor, ServesEndpoint) else None
+
+    def _started(self, workload: Workload, executor: Executor, run: Run, *, asked: bool) -> None:
         changes: dict[str, Any] = {
             "pid": run.pid,
             "names": dict(run.names) if isinstance(run, Named) else {},
@@ -201,7 +217,8 @@ class Driver:
             "detail": _limits_note(run),
         }
         self._state.ledger.commit(workload.id)
-        if not self._ran(workload, executor, run.started_at, **changes) and (
+        ran = not asked and self._ran(workload, executor, run.started_at, **changes)
+        if not ran and (
             workload.status.pid,
             workload.status.names,
         ) != (run.pid, changes["names"]):
@@ -211,7 +228,8 @@ class Driver:
         self, workload: Workload, executor: Executor, started_at: float, **changes: Any
     ) -> bool:
         """Whether this makes it `running`; a service is so only when it answers."""
-        if workload.status.phase != Phase.STARTING or isinstance(executor, ServesEndpoint):
+        service = is_service(executor, workload.config)
+        if workload.status.phase != Phase.STARTING or service:
             return False
         self._state.post(workload, Event.READY, reason=None, started_at=started_at, **changes)
         return True
@@ -226,16 +244,21 @@ class Driver:
     # --- services ------------------------------------------------------------------------------
 
     async def _keep_healthy(
-        self, workload: Workload, executor: ServesEndpoint, run: Run, watch: _Watch
+        self, workload: Workload, probe: Probe, health: HealthSpec, run: Run, watch: _Watch
     ) -> None:
         if workload.status.phase == Phase.STARTING:
-            watch.verdict = await self._until_ready(workload, executor)
+            watch.verdict = await self._until_ready(probe, health)
             if watch.verdict is None:
                 self._ready(workload, run)
         if watch.verdict is None:
-            watch.verdict = await self._until_sick(workload, executor)
+            watch.verdict = await self._until_sick(workload, probe, health)
         grace_s = min(workload.spec.stop_grace_s, MAX_KILL_GRACE_S)
         await run.stop(grace_s=grace_s)
+
+    async def _probe(
+        self, workload: Workload, executor: ServesEndpoint | ChecksHealth, health: HealthSpec
+    ) -> None:
+        await executor.probe(workload.task(self._node_id), health.timeout_s)
 
     def _ready(self, workload: Workload, run: Run) -> None:
         if workload.status.phase == Phase.STARTING:
@@ -243,14 +266,13 @@ class Driver:
                 workload, Event.READY, reason=None, detail=_limits_note(run), started_at=clock.now()
             )
 
-    async def _until_ready(self, workload: Workload, executor: ServesEndpoint) -> Verdict | None:
-        health = workload.spec.health
+    async def _until_ready(self, probe: Probe, health: HealthSpec) -> Verdict | None:
         pause_s = FIRST_PROBE_PAUSE_S
         why = "no answer yet"
         with anyio.move_on_after(health.ready_timeout_s):
             while True:
                 try:
-                    await executor.probe(workload.task(self._node_id), health.timeout_s)
+                    await probe()
                 except ExecutionError as error:
                     why = error.message
                 else:
@@ -259,13 +281,12 @@ class Driver:
                 pause_s = min(pause_s * 1.2, LAST_PROBE_PAUSE_S)
         return Verdict("not_ready", f"not ready within {health.ready_timeout_s:g} s: {why}")
 
-    async def _until_sick(self, workload: Workload, executor: ServesEndpoint) -> Verdict:
-        health = workload.spec.health
+    async def _until_sick(self, workload: Workload, probe: Probe, health: HealthSpec) -> Verdict:
         failed = 0
         while True:
             await anyio.sleep(health.interval_s)
             try:
-                await executor.probe(workload.task(self._node_id), health.timeout_s)
+                await probe()
             except ExecutionError as error:
                 failed += 1
                 log.warning(
@@ -286,7 +307,7 @@ class Driver:
             outcome,
             workload.status,
             workload.restart,
-            service=isinstance(executor, ServesEndpoint),
+            service=is_service(executor, workload.config),
             now=clock.now(),
         )
         if isinstance(executor, FetchesInputs) and follow.event != Event.EXITED_AGAIN:

@@ -7,7 +7,7 @@ from collections import Counter
 from cnet.errors import ConflictError, TransientError, TransitionError
 from cnet.executors.execs import Console, ExecRequest, Execs
 from cnet.manager.workloads import Workload
-from cnet.model.lifecycle import wire_status
+from cnet.model.lifecycle import Phase, wire_status
 
 MAX_AT_ONCE = 64
 """In one workload."""
@@ -24,6 +24,8 @@ class ExecSessions:
         """See `Execs.exec`. Raises TransitionError when nothing runs, ConflictError, TransientError
         when too many are at it."""
         executor = workload.executor
+        if workload.run is None and workload.status.phase == Phase.RUNNING:
+            raise TransientError(f"workload {workload.id} is about to be taken up again")
         if workload.run is None:
             status = wire_status(workload.status.phase)
             raise TransitionError(f"workload {workload.id} is {status}: nothing of it runs here")

@@ -13,7 +13,9 @@ _DEEP: Final = 8
 def data_keys(config: Any) -> frozenset[str]:
     """Keys of the data that a config names; whether they exist is another question."""
     return frozenset(
-        text.removeprefix(SCHEME).partition("/")[0] for text in _texts(config, _DEEP)
+        # A colon: of a volume, `data://<key>:/where/in/the/container`.
+        text.removeprefix(SCHEME).partition("/")[0].removesuffix(":")
+        for text in _texts(config, _DEEP)
     ) - {""}
 
 

@@ -24,6 +24,8 @@ class RouteVersion:
     """its share among the weights of all; None: shares with the others by what each has ready"""
     replicas: tuple[str, ...] = ()
     """ids of workloads; one that is being drained is no longer among them"""
+    ready: tuple[str, ...] = ()
+    """those that are ready as far as the owner knows: for routers that do not see their nodes"""
 
 
 @dataclass(frozen=True, slots=True)

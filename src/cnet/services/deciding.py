@@ -332,20 +332,21 @@ def _route(
     draining: Mapping[str, float],
 ) -> ServiceRoute:
     named = {version.revision: version.name for version in service.versions}
-    ids: dict[int, list[str]] = {revision: [] for revision in goal}
-    for one in present:
+    staying: dict[int, list[Replica]] = {revision: [] for revision in goal}
+    for one in sorted(present, key=lambda one: one.number):
         if one.workload_id not in draining:
-            ids.setdefault(one.revision, []).append(one.workload_id)
-    moving = service.rollout is not None or any(revision not in goal for revision in ids)
+            staying.setdefault(one.revision, []).append(one)
+    moving = service.rollout is not None or any(revision not in goal for revision in staying)
     return ServiceRoute(
         created_at=service.created_at,
         versions=tuple(
             RouteVersion(
                 version=named.get(revision, f"revision {revision}"),
                 weight=None if moving or revision not in goal else goal[revision][0].weight,
-                replicas=tuple(sorted(found)),
+                replicas=tuple(one.workload_id for one in found),
+                ready=tuple(one.workload_id for one in found if one.state == "ready"),
             )
-            for revision, found in sorted(ids.items())
+            for revision, found in sorted(staying.items())
         ),
         retry=service.retry == "idempotent",
         hold_s=service.hold_s,

@@ -5,6 +5,7 @@ standard library only and runs in processes of its own.
 """
 
 from cnet.supervision.cgroups import Cgroups
+from cnet.supervision.exec_process import ExecOrder, ExecProcess, exec_in
 from cnet.supervision.lease import now as lease_now
 from cnet.supervision.logs import follow, tail
 from cnet.supervision.run import Run
@@ -13,12 +14,15 @@ from cnet.supervision.values import Limits, RunExit, RunSpec, Usage
 
 __all__ = [
     "Cgroups",
+    "ExecOrder",
+    "ExecProcess",
     "Limits",
     "Run",
     "RunExit",
     "RunSpec",
     "Supervisor",
     "Usage",
+    "exec_in",
     "follow",
     "lease_now",
     "tail",

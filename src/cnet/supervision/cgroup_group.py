@@ -62,6 +62,11 @@ class RunGroup:
         """Send SIGKILL to everything inside; what is being born at this moment may need another."""
         kill(self.directories)
 
+    def clear(self) -> None:
+        """Kill what is left inside: what users run beside the command is none of its children."""
+        if any(members(directory) for directory in self.directories):
+            self.kill()
+
     def remove(self) -> None:
         """Remove the directories; they must have been emptied."""
         for directory in self.directories:

@@ -48,9 +48,12 @@ def become(
     """
     try:
         if os.read(go, 1):
-            _prepare(spec, shim_pid=shim_pid, output=output, data_limit_bytes=data_limit_bytes)
+            os.setsid()
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            settle(spec, parent_pid=shim_pid, data_limit_bytes=data_limit_bytes)
             if lease is None or not lease.is_over():
-                _execute(spec["argv"], spec["env"])
+                execute(spec["argv"], spec["env"])
             os.write(failure, leases.OVER_BEFORE_START)
     except BaseException as error:  # noqa: BLE001  nothing may escape into the shim's code
         os.write(failure, describe(error, spec).encode(errors="replace")[:2000])
@@ -58,12 +61,8 @@ def become(
         os._exit(EXIT_NOT_STARTED)
 
 
-def _prepare(
-    spec: dict[str, Any], *, shim_pid: int, output: int, data_limit_bytes: int | None
-) -> None:
-    os.setsid()
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+def settle(spec: dict[str, Any], *, parent_pid: int, data_limit_bytes: int | None) -> None:
+    """Take on limits, user, working directory and signals of `spec`, and a bond to the parent."""
     if data_limit_bytes is not None:
         # Not RLIMIT_AS: numerical libraries reserve far more address space than they use.
         resource.setrlimit(resource.RLIMIT_DATA, (data_limit_bytes, data_limit_bytes))
@@ -72,18 +71,18 @@ def _prepare(
         os.setgroups(user["groups"])
         os.setresgid(user["gid"], user["gid"], user["gid"])
         os.setresuid(user["uid"], user["uid"], user["uid"])
-    # Takes the main process along with a killed shim. Not what it has started, nor a program that
+    # Takes the main process along with a killed parent. Not what it has started, nor a program that
     # gains privileges by its file's mode (exec clears it): those the agent ends, once there is one.
     linux.set_parent_death_signal(linux.SIGKILL)
-    if os.getppid() != shim_pid:
-        os._exit(EXIT_NOT_STARTED)  # the shim died before the line above could notice
+    if os.getppid() != parent_pid:
+        os._exit(EXIT_NOT_STARTED)  # it died before the line above could notice
     os.chdir(spec["cwd"])
     for number in RESTORED_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _execute(argv: list[str], env: dict[str, str]) -> None:
+def execute(argv: list[str], env: dict[str, str]) -> None:
     """Replace this process; raises the error of the most telling try.
 
     Not `os.execvpe`: that imports a module on the way, which another user may not be able to read.

@@ -227,6 +227,7 @@ class Shim:
     def conclude(self) -> None:
         """Write the exit record, as soon as the disk takes it, and remove the control groups."""
         self.close()
+        self._command.group.clear()
         record = self._exit_record()
         while True:
             try:

@@ -280,6 +280,10 @@ class Supervisor:
             return None
         return directory.exit() or await self._lose(directory)
 
+    def running(self, workload_id: str, attempt: int) -> Run | None:
+        """A run that is watched; None when there is none, or it has ended."""
+        return self._runs.get(RunDirectory(self._root, workload_id, attempt).key)
+
     # -- files ---------------------------------------------------------------------------------
 
     def workload_dir(self, workload_id: str) -> Path:

@@ -17,7 +17,7 @@ from cnet.errors import CnetError
 from cnet.web import live, static_files
 from cnet.web.asking import Api
 from cnet.web.pages import NAVIGATION, ROUTERS
-from cnet.web.rendering import page
+from cnet.web.rendering import page, see_other
 from cnet.web.state import WebState
 
 
@@ -51,6 +51,8 @@ def create_pages(context: ApiContext, api: ASGIApp, *, token: str | None) -> Fas
 
 
 def _problem(request: Request, status: HTTPStatus, details: str | None) -> Response:
+    if "part" in request.query_params and status == HTTPStatus.NOT_FOUND:
+        return see_other(request, request.url.path)  # what a page shows is gone: say so in full
     known = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.FORBIDDEN}
     if "part" in request.query_params:  # of a page that shows something already
         return Response(details or status.phrase, status)
@@ -60,4 +62,5 @@ def _problem(request: Request, status: HTTPStatus, details: str | None) -> Respo
         "problem.html",
         {"title": title, "details": details, "code": status.value},
         status=status,
+        whole=True,
     )

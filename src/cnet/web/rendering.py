@@ -46,12 +46,16 @@ def page(
     values: Mapping[str, Any] | None = None,
     *,
     status: int = 200,
+    whole: bool = False,
 ) -> Response:
-    """The page, or with `?part=…` one block of it. Raises HTTPException 404 for an unknown part."""
+    """The page, or with `?part=…` one block of it unless it is to be `whole`.
+
+    Raises HTTPException 404 for a part that the page does not have.
+    """
     reader = preferences_of(request)
     token = _reader.set(reader)
     try:
-        body = _rendered(request, template, reader, values or {})
+        body = _rendered(request, template, reader, values or {}, whole=whole)
     finally:
         _reader.reset(token)
     headers = {**SECURITY_HEADERS, "cache-control": "no-store", "vary": "accept-encoding"}
@@ -74,7 +78,9 @@ def language_of(request: Request) -> Language:
     return preferences_of(request).language
 
 
-def _rendered(request: Request, name: str, reader: Preferences, values: Mapping[str, Any]) -> str:
+def _rendered(
+    request: Request, name: str, reader: Preferences, values: Mapping[str, Any], *, whole: bool
+) -> str:
     template = _environment().get_template(name)
     web: WebState = request.app.state.web
     everything = {
@@ -90,7 +96,7 @@ def _rendered(request: Request, name: str, reader: Preferences, values: Mapping[
         "mark": getattr(request.state, "mark", ""),
         **values,
     }
-    part = request.query_params.get("part")
+    part = None if whole else request.query_params.get("part")
     if part is None:
         return template.render(everything)
     block = template.blocks.get(part)

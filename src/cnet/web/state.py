@@ -9,7 +9,8 @@ from fastapi import Depends, Request
 
 from cnet.api.context import ApiContext
 from cnet.api.sessions import Sessions
-from cnet.errors import ForbiddenError
+from cnet.errors import ForbiddenError, NotFoundError
+from cnet.manager import Workload
 from cnet.web.asking import Api
 
 
@@ -23,6 +24,17 @@ class WebState:
     """None where nobody has to log in"""
     navigation: tuple[tuple[str, str, str], ...]
     """path, icon and name of each page"""
+
+    def workloads(self) -> list[Workload]:
+        """All there are, oldest first, without those that are told to be gone."""
+        return [item for item in self.context.manager.workloads() if not item.being_forgotten]
+
+    def workload(self, workload_id: str) -> Workload:
+        """Raises NotFoundError."""
+        item = self.context.manager.get(workload_id)
+        if item.being_forgotten:
+            raise NotFoundError(f"no workload {workload_id}")
+        return item
 
 
 def mark_of(context: ApiContext) -> str:

@@ -96,6 +96,13 @@ def test_forms_of_a_volume(volume: Any, expected: tuple[Any, ...]) -> None:
         {"container_path": "/b"},
         {"name": "a", "host_path": "/a", "container_path": "/b"},
         "/a\0:/b",
+        "data://:/b",
+        "data://a",
+        "data://a/../b:/c",
+        "data://a:/b:rw",
+        {"data": "a", "container_path": "/b"},
+        {"data": "data://a", "container_path": "/b", "read_only": False},
+        {"data": "data://a", "name": "a", "container_path": "/b"},
     ],
 )
 def test_what_is_no_volume(volume: Any) -> None:
@@ -228,6 +235,19 @@ def test_folders_are_those_they_really_are(tmp_path: Path) -> None:
         found(inside)
     named = Volume(name="kept", container_path="/x")
     assert resolved([named], []) == [named]
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "inside"),
+    [
+        ("data://shapes:/m.onnx", "data://shapes", "/m.onnx"),
+        ("data://a:b/c d/e:/x:ro", "data://a:b/c d/e", "/x"),
+    ],
+)
+def test_stored_data_are_volumes(text: str, data: str, inside: str) -> None:
+    (volume,) = config(volumes=[text]).volumes
+    assert (volume.data, volume.container_path) == (data, inside)
+    assert resolved([volume], []) == [volume]
 
 
 # --- where the engine and the credentials are ----------------------------------------------------

@@ -20,7 +20,7 @@ def entry(name: str, value: str) -> EntryPoint:
 
 def test_built_in_and_plugged_in() -> None:
     catalog = RuntimeCatalog([entry("echo", "cnet.inference.yolo.kind:YoloKind")])
-    assert catalog.names == ("yolo", "opencv", "onnx", "sklearn", "custom", "echo")
+    assert catalog.names == ("yolo", "opencv", "onnx", "sklearn", "custom", "script", "echo")
     assert isinstance(catalog.kind("echo"), YoloKind)
 
 
@@ -37,7 +37,9 @@ def test_the_same_entry_seen_twice_is_none() -> None:
 
 def test_unknown_and_broken_names() -> None:
     catalog = RuntimeCatalog([entry("broken", "no.such.module:Kind")])
-    with pytest.raises(ConfigError, match="there are: yolo, opencv, onnx, sklearn, custom, broken"):
+    with pytest.raises(
+        ConfigError, match="there are: yolo, opencv, onnx, sklearn, custom, script, broken"
+    ):
         catalog.kind("yola")
     with pytest.raises(ConfigError, match="'broken' cannot be imported"):
         catalog.kind("broken")

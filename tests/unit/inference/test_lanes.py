@@ -289,5 +289,5 @@ async def test_sustained_overload_refuses_the_newest_of_a_long_line(
             await works.run("too many")
         await in_line(works, 1)
         works.release()
-    assert refused == ["waits 3", "waits 2", "waits 1"]
+    assert sorted(refused) == ["waits 1", "waits 2", "waits 3"]
     assert works.ended == ["runs", "waits 0"]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import orjson
 import pytest
 
 from cnet.errors import ConfigError, ConflictError, StorageFullError
@@ -138,6 +139,35 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(ConfigError, match="newer CNET"):
         Journal(path).open()
+
+
+async def test_a_file_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "cnet.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(f"{MIGRATIONS[0]} PRAGMA user_version=1;")
+    row = record("w")
+    connection.execute(
+        "INSERT INTO workloads (id, spec, status) VALUES (?, ?, ?)",
+        ("w", row.spec.model_dump_json().encode(), orjson.dumps(row.status)),
+    )
+    connection.commit()
+    connection.close()
+    async with opened(path) as journal:
+        assert [each.id for each in journal.load()] == ["w"]
+        assert journal.load_services() == []
+        await journal.put_service("m", b"1")
+
+
+async def test_services_are_kept_until_they_are_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "cnet.db"
+    async with opened(path) as journal:
+        await journal.put_service("m", b"1")
+        await journal.put_service("n", b"2")
+        await journal.put_service("m", b"3")
+        await journal.delete_service("n")
+        await journal.delete_service("nobody")
+    async with opened(path) as journal:
+        assert journal.load_services() == [b"3"]
 
 
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

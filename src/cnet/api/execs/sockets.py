@@ -5,7 +5,6 @@ What the command says has its kind as the first byte.
 
 from __future__ import annotations
 
-import anyio
 import orjson
 from starlette.types import ASGIApp, Message, Scope
 from websockets.frames import CloseCode
@@ -52,7 +51,7 @@ class SocketBridge:
     async def _receive(self) -> Message:
         """What comes, as of a POST."""
         if self._gone:
-            await anyio.sleep_forever()
+            return {"type": "http.disconnect"}
         try:
             message = await self._socket.receive()
         except SocketClosedError:
@@ -76,7 +75,10 @@ class SocketBridge:
             return
         for kind, data in self._frames.feed(body):
             said = data.decode() if kind == Kind.WORDS else bytes([kind]) + data
-            await self._socket.send(said)
+            try:
+                await self._socket.send(said)
+            except SocketClosedError:  # dropped, as servers do; `_receive` hears of it, too
+                return
 
 
 def _post(scope: Scope) -> Scope:

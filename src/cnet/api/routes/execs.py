@@ -14,6 +14,7 @@ from cnet.api.document import answer, errors
 from cnet.api.execs.frames import MEDIA_TYPE
 from cnet.api.execs.serving import CollectedAnswer, Conversation, Run
 from cnet.api.execs.sockets import SocketBridge
+from cnet.api.holders import node_of
 from cnet.api.relay import Relayed
 from cnet.api.routes.workloads import WorkloadId
 from cnet.cluster.sockets import AcceptedSocket
@@ -39,14 +40,21 @@ async def exec_in(workload_id: WorkloadId, request: Request, context: Context) -
 
     The same path is a WebSocket for a conversation with the command, see `docs/api.md`.
     """
-    host = context.manager.get(workload_id).status.host
-    if host is not None:
-        return Relayed(context.links.app_for(host))
+    node_id = await _node_of(context, workload_id, over_link="cnet.link" in request.scope)
+    if node_id != context.manager.node_id:
+        return Relayed(context.links.app_for(node_id))
     run = _run_of(context, workload_id)
     if media_type_of(request) == MEDIA_TYPE:
         return Conversation(run)
     collected = CollectedAnswer(await read_body(request, ExecRequest))
     return await collected.respond(run, request.receive)
+
+
+async def _node_of(context: ApiContext, workload_id: str, *, over_link: bool) -> str:
+    """Whom to ask; an agent that was asked itself looks no further than its own book."""
+    if not over_link:
+        return await node_of(context, workload_id)
+    return context.manager.get(workload_id).status.host or context.manager.node_id
 
 
 def _run_of(context: ApiContext, workload_id: str) -> Run:
@@ -71,8 +79,7 @@ async def converse(workload_id: str, websocket: WebSocket) -> None:
     await socket.accept()
     bridge = SocketBridge(socket)
     try:
-        host = context.manager.get(workload_id).status.host or context.manager.node_id
-        app = context.links.app_for(host)
+        app = context.links.app_for(await node_of(context, workload_id))
     except CnetError as error:
         await bridge.refuse(error)
         return

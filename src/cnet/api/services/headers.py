@@ -15,7 +15,11 @@ from cnet.errors import MalformedError
 Headers = list[tuple[bytes, bytes]]
 
 CARRIED = b"x-cnet-carried"
-"""On a request that another agent has sent on: it ends at a replica here or not at all."""
+"""On a request that another agent has sent on."""
+TO_THE_END = b"1"
+"""Its value: it ends at a replica here or not at all."""
+ONCE_MORE = b"2"
+"""Its value: this agent may send it on to the node of the replica, which the other does not see."""
 
 NO_REPLICA = b"x-cnet-no-replica"
 """On the answer to such a request: it is the agent's, not of a service; another may be asked."""
@@ -43,7 +47,7 @@ _NOT_FOR_SERVICES = _HOP_BY_HOP | {
     b"host",
     CARRIED,
 }
-_NOT_FOR_AGENTS = (_HOP_BY_HOP - {b"transfer-encoding"}) | {b"authorization", b"expect"}
+_NOT_FOR_AGENTS = (_HOP_BY_HOP - {b"transfer-encoding"}) | {b"authorization", b"expect", CARRIED}
 _FORWARDED = frozenset(
     {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
 )
@@ -84,9 +88,9 @@ def request_head(
     return head + b"\r\n\r\n"
 
 
-def carried_headers(scope: Scope, prefix: bytes) -> Headers:
+def carried_headers(scope: Scope, prefix: bytes, how: bytes = TO_THE_END) -> Headers:
     """Fields of a request that goes to another agent."""
-    return [*_without(forwarded(scope, prefix), _NOT_FOR_AGENTS), (CARRIED, b"1")]
+    return [*_without(forwarded(scope, prefix), _NOT_FOR_AGENTS), (CARRIED, how)]
 
 
 def forwarded(scope: Scope, prefix: bytes) -> Headers:

@@ -31,6 +31,11 @@ class Replica(Protocol):
         """`http://host:port` on this node; None when it runs on another."""
         ...
 
+    @property
+    def relayed(self) -> bool:
+        """It runs on a node that is not known here; `node_id` is one that knows it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Share:

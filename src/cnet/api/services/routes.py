@@ -17,7 +17,13 @@ from cnet.api.errors import error_response
 from cnet.api.services.choosing import AVOID_S, Choosing
 from cnet.api.services.connection import ServiceGoneError
 from cnet.api.services.counting import Counting
-from cnet.api.services.headers import CARRIED, NO_REPLICA, carried_headers
+from cnet.api.services.headers import (
+    CARRIED,
+    NO_REPLICA,
+    ONCE_MORE,
+    TO_THE_END,
+    carried_headers,
+)
 from cnet.api.services.local import LocalCall
 from cnet.api.services.pool import ConnectionPool
 from cnet.api.services.replicas import Carrier, Directory, Outstanding, Replica, Routed
@@ -62,9 +68,12 @@ class _Request:
     """the service of that name, where an agent owns one"""
 
     @property
-    def carried(self) -> bool:
-        """Whether another agent has sent it on."""
-        return any(name == CARRIED for name, _ in self.scope["headers"])
+    def carried(self) -> bytes | None:
+        """How another agent has sent it on, if one has."""
+        for name, value in self.scope["headers"]:
+            if name == CARRIED:
+                return bytes(value)
+        return None
 
     @property
     def target(self) -> bytes:
@@ -130,7 +139,7 @@ class ServiceRoutes:
             return
         try:
             await request.body.take_in_hand()
-            if not request.carried:
+            if request.carried is None:
                 request.routed = self._directory.routed(request.name)
             await self._serve(request)
         except ClientGoneError:
@@ -143,7 +152,7 @@ class ServiceRoutes:
                 log.warning("service_failed", service=request.name, details=error.message)
             if not request.answer.started:
                 answer = error_response(error)
-                if request.carried:
+                if request.carried is not None:
                     answer.raw_headers.append((NO_REPLICA, b"1"))
                 await answer(scope, receive, send)
 
@@ -197,7 +206,7 @@ class ServiceRoutes:
         if request.routed is not None:
             return await self._choose_routed(request, request.routed, tried)
         replicas = self._directory.replicas(request.name)
-        if request.carried:  # an agent that knows better than ours, or a circle
+        if request.carried not in {None, ONCE_MORE}:  # the other knows better, or a circle
             replicas = [replica for replica in replicas if replica.endpoint is not None]
         if not replicas:
             raise self._nobody(request)
@@ -257,7 +266,7 @@ class ServiceRoutes:
         name = request.name
         if (reason := self._directory.absence(name)) is not None:
             return TransientError(f"service {name!r} has no ready replica: {reason}")
-        if request.carried:
+        if request.carried is not None:
             return TransientError(f"service {name!r} is no longer on this node")
         names = sorted(self._directory.names())
         shown = ", ".join(names[:_SHOWN_NAMES]) or "none"
@@ -301,7 +310,9 @@ class ServiceRoutes:
             **request.scope,
             "path": unquote(raw_path.decode("latin-1")),
             "raw_path": raw_path,
-            "headers": carried_headers(request.scope, request.prefix),
+            "headers": carried_headers(
+                request.scope, request.prefix, ONCE_MORE if replica.relayed else TO_THE_END
+            ),
         }
         source = _Replay(request.body)
         sink = _Sink(request.answer)

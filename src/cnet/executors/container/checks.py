@@ -36,7 +36,7 @@ def resolved(volumes: Sequence[Volume], roots: Sequence[Path]) -> list[Volume]:
     allowed = [os.path.realpath(root) for root in roots]
     found = []
     for volume in volumes:
-        if volume.host_path is None:
+        if volume.host_path is None:  # a volume of the engine, or stored data
             found.append(volume)
             continue
         real = Path(os.path.realpath(volume.host_path))

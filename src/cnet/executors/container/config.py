@@ -6,11 +6,20 @@ import re
 import shlex
 from ipaddress import ip_address
 from pathlib import PurePosixPath
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
+from cnet.executors.data_refs import is_ref, parse_ref
 from cnet.executors.environment import Text, WithEnvironment, as_texts, require_text
+from cnet.model.workload import RestartPolicy
 
 _IMAGE = re.compile(
     r"(?P<domain>(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?/)?"
@@ -21,6 +30,12 @@ _PORT = re.compile(
     r"(?:(?:(?P<ip>\[[0-9a-fA-F:]+\]|[\d.]+):)?(?P<host>\d+):)?(?P<inside>\d+)(?:/(?P<how>tcp|udp))?"
 )
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_RESTART: dict[str, Literal["never", "on_failure", "always"]] = {
+    "no": "never",
+    "on-failure": "on_failure",
+    "always": "always",
+    "unless-stopped": "always",
+}
 OWN_LABELS = "cnet."
 """Labels that begin so are CNET's: by them it knows its containers."""
 
@@ -63,12 +78,13 @@ class PublishedPort(BaseModel):
 
 
 class Volume(BaseModel):
-    """A folder of the node, or a named volume of the engine, inside the container."""
+    """A folder of the node, a volume of the engine, or stored data, inside the container."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host_path: str | None = Field(None, max_length=4096)
     name: str | None = Field(None, max_length=128)
+    data: str | None = Field(None, max_length=4096, description="data://<data_key>[/path]")
     container_path: str = Field(min_length=1, max_length=4096)
     read_only: bool = False
 
@@ -77,6 +93,10 @@ class Volume(BaseModel):
     def _short_form(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
+        if is_ref(value):
+            # A key may hold colons, a path in a container may not.
+            source, _, inside = value.removesuffix(":ro").rpartition(":")
+            return {"data": source, "container_path": inside}
         source, *rest = value.split(":")
         if not source or len(rest) not in {1, 2} or rest[1:] not in ([], ["ro"], ["rw"]):
             raise ValueError(f"{value!r} is not source:container_path[:ro|:rw]")
@@ -85,8 +105,11 @@ class Volume(BaseModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.host_path is None) == (self.name is None):
-            raise ValueError("give either host_path or name")
+        sources = (self.host_path, self.name, self.data)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError("give one of host_path, name and data")
+        if self.data is not None and "read_only" in self.model_fields_set and not self.read_only:
+            raise ValueError("read_only: stored data are never written to by a container")
         if self.host_path is not None and not self.host_path.startswith("/"):
             raise ValueError(f"host_path {self.host_path!r} must be absolute")
         if self.name is not None and _NAME.fullmatch(self.name) is None:
@@ -101,12 +124,86 @@ class Volume(BaseModel):
             raise ValueError('must be absolute, without ".." and ":"')
         return path
 
+    @field_validator("data")
+    @classmethod
+    def _a_reference(cls, data: str | None) -> str | None:
+        if data is not None:
+            parse_ref(data)
+        return data
+
     @field_validator("host_path")
     @classmethod
     def _no_nul(cls, path: str | None) -> str | None:
         if path is not None:
             require_text(path)
         return path
+
+
+_SHELL = ("/bin/sh", "-c")
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+class HealthCheck(BaseModel):
+    """How to ask a container whether it is well: a command in it, an HTTP path, or a TCP port."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    test: list[Text] | None = Field(
+        None,
+        min_length=1,
+        max_length=1_000,
+        validation_alias=AliasChoices("test", "command"),
+        description="a command in the container, as a list, or as text for /bin/sh; well when 0",
+    )
+    http: str | None = Field(
+        None, max_length=4096, pattern=r"^/[^\s#]*$", description="a path; well below 400"
+    )
+    tcp: int | None = Field(None, ge=1, le=65_535, description="a port of the container")
+    port: int | None = Field(
+        None, ge=1, le=65_535, description="for http; default: the first TCP port of `ports`"
+    )
+    interval: _Seconds | None = Field(None, description="seconds; default: health.interval_s")
+    timeout: _Seconds | None = Field(None, description="seconds; default: health.timeout_s")
+    retries: int | None = Field(None, ge=1, le=1_000, description="default: health.failures")
+    start_period: _Seconds | None = Field(
+        None, description="seconds to become ready in; default: health.ready_timeout_s"
+    )
+
+    @field_validator("test", mode="before")
+    @classmethod
+    def _as_others_write_it(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [*_SHELL, value]
+        if not isinstance(value, list) or not value:
+            return value
+        if value[0] == "CMD-SHELL":
+            return [*_SHELL, *value[1:]]
+        return as_texts(value[1:] if value[0] == "CMD" else value)
+
+    @field_validator("test")
+    @classmethod
+    def _sound_words(cls, words: list[str] | None) -> list[str] | None:
+        for word in words or ():
+            require_text(word)
+        return words
+
+    @field_validator("interval", "timeout", "start_period", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        if found is None or not value:
+            return value
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return hours * 3600 + minutes * 60 + seconds
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum(way is not None for way in (self.test, self.http, self.tcp)) != 1:
+            raise ValueError("give one of test, http and tcp")
+        if self.port is not None and self.http is None:
+            raise ValueError("port: goes with http only")
+        return self
 
 
 class ContainerConfig(WithEnvironment):
@@ -136,7 +233,7 @@ class ContainerConfig(WithEnvironment):
     volumes: list[Volume] = Field(
         default_factory=list,
         max_length=256,
-        description="each `path_or_name:container_path[:ro]` or an object",
+        description="each `source:container_path[:ro]` (a path, a name or data://…) or an object",
     )
     network: str | None = Field(
         None, max_length=128, description="none, host, or a network of the engine; its default"
@@ -144,6 +241,14 @@ class ContainerConfig(WithEnvironment):
     labels: dict[str, Text] = Field(default_factory=dict, max_length=256)
     init: bool = Field(False, description="a small init as process 1, which passes signals on")
     pull: Literal["missing", "always", "never"] = "missing"
+    healthcheck: HealthCheck | Literal["none"] | None = Field(
+        None, description="none, or an object; default: the image's own"
+    )
+    restart_policy: str | None = Field(
+        None,
+        pattern=r"^(no|always|unless-stopped|on-failure(:\d{1,6})?)$",
+        description="as engines write it: no, on-failure[:N], always; or say `restart`",
+    )
 
     @field_validator("image")
     @classmethod
@@ -203,6 +308,38 @@ class ContainerConfig(WithEnvironment):
         if network is not None and _NAME.fullmatch(network) is None:
             raise ValueError(f"{network!r} is no name of a network")
         return network
+
+    @field_validator("healthcheck", mode="before")
+    @classmethod
+    def _disabled(cls, value: Any) -> Any:
+        nothing = value == {"disable": True} or (
+            isinstance(value, dict) and value.get("test") in ("NONE", ["NONE"])
+        )
+        return "none" if nothing else value
+
+    @property
+    def restart(self) -> RestartPolicy | None:
+        """What `restart_policy` means."""
+        if self.restart_policy is None:
+            return None
+        word, _, attempts = self.restart_policy.partition(":")
+        more = {"attempts": int(attempts)} if attempts else {}
+        return RestartPolicy(policy=_RESTART[word], **more)
+
+    @model_validator(mode="after")
+    def _checked_by_http(self) -> Self:
+        check = self.healthcheck
+        if not isinstance(check, HealthCheck) or check.test is not None:
+            return self
+        if self.network == "none":
+            raise ValueError("healthcheck: with network 'none' only a test can tell")
+        if check.http is None or check.port is not None:
+            return self
+        ports = (each.container_port for each in self.ports if each.protocol == "tcp")
+        port = next(ports, None)
+        if port is None:
+            raise ValueError("healthcheck.port: must be given where ports has none")
+        return self.model_copy(update={"healthcheck": check.model_copy(update={"port": port})})
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -38,18 +38,21 @@ def labels(task: Task, instance: str) -> dict[str, str]:
     }
 
 
-def body(task: Task, instance: str, logs: LogLimits) -> dict[str, Any]:
-    """The request of `POST /containers/create`."""
+def body(
+    task: Task, instance: str, logs: LogLimits, data: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The request of `POST /containers/create`; `data`: where stored data are on this node."""
     config: ContainerConfig = task.config
     wanted: dict[str, Any] = {
         "Image": config.image,
         "Env": [f"{name}={value}" for name, value in _environment(task).items()],
         "Labels": {**config.labels, **labels(task, instance)},
+        "Healthcheck": {"Test": ["NONE"]},  # the agent asks itself, see `health`
         "ExposedPorts": {f"{each.container_port}/{each.protocol}": {} for each in config.ports},
         "HostConfig": {
             **_limits(task),
             "PortBindings": _bindings(task),
-            "Mounts": [_mount(volume) for volume in config.volumes],
+            "Mounts": [_mount(volume, data or {}) for volume in config.volumes],
             "Init": config.init,
             "LogConfig": {
                 "Type": "json-file",
@@ -133,11 +136,12 @@ def _bindings(task: Task) -> dict[str, list[dict[str, str]]]:
     return bindings
 
 
-def _mount(volume: Volume) -> dict[str, Any]:
+def _mount(volume: Volume, data: Mapping[str, str]) -> dict[str, Any]:
     # A mount, not a bind of the older form: that would make a folder that is not there.
+    path = volume.host_path if volume.data is None else data[volume.container_path]
     return {
-        "Type": "volume" if volume.host_path is None else "bind",
-        "Source": volume.name or volume.host_path,
+        "Type": "volume" if path is None else "bind",
+        "Source": volume.name or path,
         "Target": volume.container_path,
-        "ReadOnly": volume.read_only,
+        "ReadOnly": volume.read_only or volume.data is not None,
     }

@@ -19,7 +19,7 @@ import anyio.to_thread
 import structlog
 from anyio.abc import ByteStream
 
-from cnet.errors import CnetError, ExecutionError, TransitionError
+from cnet.errors import CnetError, ExecutionError, SpecError, TransitionError
 from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
 from cnet.executors.container.multiplex import STDERR, Demultiplexer
 from cnet.executors.container.records import RunRecords, noted_execs
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 HANG_UP_S = 1.0
 """Between SIGHUP, as of a terminal that was closed, and SIGKILL."""
 LOOK_S = 0.02
-NOT_FOUND, CONFLICT = 404, 409
+NOT_FOUND, CONFLICT, INTERNAL_ERROR = 404, 409, 500
 LAST_LOOK_S = 1.0
 _NO_DETACHING = "ctrl-@,ctrl-^,ctrl-_,ctrl-@"
 """The engine takes keys for itself; its usual ones are of use in a shell."""
@@ -71,6 +71,8 @@ class ContainerExec:
         except EngineError as error:
             if error.status in {NOT_FOUND, CONFLICT}:
                 raise TransitionError(f"its container is not running: {error.message}") from error
+            if error.status < INTERNAL_ERROR:
+                raise SpecError(error.message, field="command", code="exec_failed") from error
             raise ExecutionError(error.message, code="exec_failed") from error
 
     async def _create(self) -> str:

@@ -16,6 +16,8 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from cnet.errors import ExecutionError, SpecError, TransientError, TransitionError
 from cnet.executors.base import (
+    ChecksHealth,
+    ChoosesRestart,
     Executor,
     FetchesInputs,
     KeepsLogs,
@@ -27,10 +29,12 @@ from cnet.executors.base import (
 from cnet.executors.commands import LogLimits
 from cnet.executors.container import creating, records
 from cnet.executors.container.checks import require_network, require_possible, resolved
-from cnet.executors.container.config import ContainerConfig
+from cnet.executors.container.config import ContainerConfig, HealthCheck
+from cnet.executors.container.data import DataVolumes
 from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
 from cnet.executors.container.exec import ContainerExec
 from cnet.executors.container.exec import sweep as exec_sweep
+from cnet.executors.container.health import Prober, check_of_image, watched
 from cnet.executors.container.images import Images, missing
 from cnet.executors.container.logs import LogCopy, LogFile
 from cnet.executors.container.ports import PortPublisher
@@ -43,7 +47,8 @@ from cnet.executors.container.run import (
     removed_by_others,
 )
 from cnet.executors.execs import Console, ExecRequest, Execs
-from cnet.model.workload import WorkloadSpec
+from cnet.executors.inputs import Inputs
+from cnet.model.workload import HealthSpec, RestartPolicy, WorkloadSpec
 from cnet.supervision import RunExit
 from cnet.supervision.procfs import boot_id
 
@@ -77,8 +82,11 @@ class ContainerExecutor(PortPublisher):
     kind = "container"
     config_model = ContainerConfig
 
-    def __init__(self, settings: ContainerSettings, logs: LogLimits) -> None:
+    def __init__(
+        self, settings: ContainerSettings, logs: LogLimits, inputs: Inputs | None = None
+    ) -> None:
         self._settings = settings
+        self._data = DataVolumes(settings.root, inputs)
         self._logs = logs
         self._engine = Engine(settings.host, label=f"{creating.LABEL_INSTANCE}={settings.instance}")
         self._engine.on_change = self._engine_changed
@@ -92,6 +100,7 @@ class ContainerExecutor(PortPublisher):
         self._tasks: TaskGroup | None = None
         self._told: Callable[[], None] = lambda: None
         self._execs: set[str] = set()
+        self._image_checks: dict[str, HealthCheck | None] = {}
 
     # --- the engine ----------------------------------------------------------------------------
 
@@ -191,20 +200,24 @@ class ContainerExecutor(PortPublisher):
     async def require_inputs(self, spec: WorkloadSpec, config: ContainerConfig) -> None:
         """What of the rest of a spec cannot be done with containers; see `FetchesInputs`."""
         require_possible(spec)
+        await self._data.require(config)
 
     async def fetch(self, task: Task, *, again: bool, tell: Callable[[str], None]) -> None:
-        """Bring the image; waits for the engine. See `FetchesInputs`."""
+        """Bring the image and stored data; waits for the engine. See `FetchesInputs`."""
         while True:
             await self._engine.until_there()
             try:
-                return await self._images.bring(task.config, again=again, tell=tell)
+                await self._images.bring(task.config, again=again, tell=tell)
+                user = task.config.user or await self._images.user_of(task.config.image)
+                return await self._data.fetch(task, user=user, again=again, tell=tell)
             except EngineAwayError:
                 await anyio.sleep(RETRY_S)
             except EngineError as error:
                 raise ExecutionError(error.message, code="image_pull_failed") from error
 
     async def release(self, task: Task) -> None:
-        """Images stay with the engine."""
+        """Images stay with the engine; see `FetchesInputs`."""
+        await self._data.release(task)
 
     # --- runs ----------------------------------------------------------------------------------
 
@@ -215,6 +228,67 @@ class ContainerExecutor(PortPublisher):
         folder = self._records(task.workload_id, task.attempt)
         command = ContainerExec(self._engine, run.container_id, folder, request, self._execs)
         return await command.run(console)
+
+    def is_service(self, config: ContainerConfig) -> bool:
+        """See `ChecksHealth`."""
+        return isinstance(config.healthcheck, HealthCheck)
+
+    def restart(self, config: ContainerConfig) -> RestartPolicy | None:
+        """See `ChoosesRestart`."""
+        return config.restart
+
+    async def health(self, task: Task) -> HealthSpec | None:
+        """By its config, else its image; waits for the engine. See `ChecksHealth`."""
+        check = await self._check(task)
+        return None if check is None else watched(check, task.spec.health)
+
+    async def _check(self, task: Task) -> HealthCheck | None:
+        config: ContainerConfig = task.config
+        if config.healthcheck is not None:
+            return None if config.healthcheck == "none" else config.healthcheck
+        run = self._runs.get(task.run_id)
+        if run is None:
+            return None
+        if run.image_id not in self._image_checks:
+            try:
+                image = await self._engine.ask_until_answered(
+                    lambda client: client.images.inspect(run.image_id)
+                )
+            except EngineError as error:  # somebody has removed it from under the container
+                log.warning("image_not_looked_at", image=run.image_id, why=error.message)
+                return None
+            self._image_checks[run.image_id] = check_of_image(image)
+        return self._image_checks[run.image_id]
+
+    async def probe(self, task: Task, timeout_s: float) -> None:
+        """One question; an engine that is away is waited for. See `ChecksHealth`."""
+        while True:
+            try:
+                with anyio.fail_after(timeout_s):
+                    return await self._probe(task)
+            except TimeoutError as error:
+                raise ExecutionError(f"no answer within {timeout_s:g} s") from error
+            except EngineError as error:
+                raise ExecutionError(error.message) from error
+            except EngineAwayError:
+                await self._engine.until_there()
+                await anyio.sleep(RETRY_S)
+
+    async def _probe(self, task: Task) -> None:
+        check, run = await self._check(task), self._runs.get(task.run_id)
+        details = None if run is None else await look_up(self._engine, run.container_id)
+        if check is None or details is None:
+            raise ExecutionError("its container has just ended")
+        folder = self._records(task.workload_id, task.attempt)
+        prober = Prober(self._engine, details, folder, self._execs)
+        await prober.ask(check, task, direct=self._reaches_containers)
+
+    @property
+    def _reaches_containers(self) -> bool:
+        """Whether addresses of containers can be reached from here, not only published ports."""
+        options = " ".join(self._info.get("SecurityOptions") or ())
+        desktop = "Docker Desktop" in self._info.get("OperatingSystem", "")
+        return bool(self._info) and "rootless" not in options and not desktop
 
     async def start(self, task: Task) -> ContainerRun:
         """Create and start the container; waits for an engine that goes away meanwhile."""
@@ -262,7 +336,8 @@ class ContainerExecutor(PortPublisher):
         config: ContainerConfig = task.config
         volumes = resolved(config.volumes, self._settings.volume_roots)
         task = replace(task, config=config.model_copy(update={"volumes": volumes}))
-        return creating.body(task, self._settings.instance, self._logs)
+        places = self._data.places(task)
+        return creating.body(task, self._settings.instance, self._logs, places)
 
     async def _create(self, task: Task, request: dict[str, Any]) -> str:
         """The id of the container, also when an earlier try has made it."""
@@ -395,5 +470,10 @@ if TYPE_CHECKING:  # these are found by `isinstance`, which does not look at par
 
     def _abilities(
         it: ContainerExecutor,
-    ) -> tuple[Executor, Execs, FetchesInputs, KeepsLogs, NeedsEngine, PublishesPorts, WorksBeside]:
-        return it, it, it, it, it, it, it
+    ) -> tuple[Executor, ChecksHealth, ChoosesRestart, Execs, FetchesInputs, KeepsLogs]:
+        return it, it, it, it, it, it
+
+    def _more_abilities(
+        it: ContainerExecutor,
+    ) -> tuple[NeedsEngine, PublishesPorts, WorksBeside]:
+        return it, it, it

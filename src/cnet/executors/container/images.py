@@ -41,6 +41,11 @@ class Images:
             raise
         return True
 
+    async def user_of(self, image: str) -> str:
+        """As whom it runs unless it is told otherwise. Raises EngineAwayError, EngineError."""
+        found = await self._engine.ask(lambda client: client.images.inspect(image))
+        return str((found.get("Config") or {}).get("User") or "")
+
     async def bring(
         self, config: ContainerConfig, *, again: bool, tell: Callable[[str], None]
     ) -> None:

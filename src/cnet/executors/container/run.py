@@ -53,6 +53,7 @@ class ContainerRun:
         survives_engine: bool,
     ) -> None:
         self.container_id: str = details["Id"]
+        self.image_id: str = details["Image"]
         self.pid = _own_pid(details)
         self.started_at = _unix_time(details["State"]["StartedAt"]) or clock.now()
         self.limits = limits

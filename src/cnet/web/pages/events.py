@@ -46,7 +46,7 @@ async def events(
     more = len(matching) > PAGE or len(found) == LOOKED_AT
     shown = matching[:PAGE]
     last = shown[-1].seq if len(matching) > PAGE else found[-1].seq if found else None
-    running = [item for item in manager.workloads() if wire_status(item.status.phase) == "running"]
+    running = [item for item in web.workloads() if wire_status(item.status.phase) == "running"]
     with_logs = [
         item for item in running if item.status.host or isinstance(item.executor, KeepsLogs)
     ]

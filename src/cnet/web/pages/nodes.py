@@ -44,7 +44,7 @@ async def _page(
         raise NotFoundError(f"no node {node_id} is known to {context.manager.node_id}")
     there = [
         (item, wire_status(item.status.phase))
-        for item in context.manager.workloads()
+        for item in web.workloads()
         if node_of(item, context.manager.node_id) == node_id and not item.status.is_terminal
     ]
     values = {

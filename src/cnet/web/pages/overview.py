@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -47,8 +48,8 @@ async def overview(request: Request, web: Web) -> Response:
     context = web.context
     manager = context.manager
     events = await manager.events.latest(EVENTS_SHOWN)
-    workloads = list(manager.workloads())
-    counts = manager.counts()
+    workloads = web.workloads()
+    counts = Counter(wire_status(item.status.phase) for item in workloads)
     pending = [item for item in workloads if item.status.phase == Phase.PENDING]
     values = {
         "own": manager.own_node,

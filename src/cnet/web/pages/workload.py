@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from cnet.api import render
+from cnet.api.errors import json_response
 from cnet.executors.execs import Execs
 from cnet.manager import Workload
 from cnet.model.lifecycle import wire_status
@@ -39,7 +40,7 @@ async def workload(
     """One of its tabs."""
     if tab not in TABS:
         raise HTTPException(404)
-    item = web.context.manager.get(workload_id)
+    item = web.workload(workload_id)
     values = {**_common(web, item), "tab": tab, "tabs": _tabs(request, web, item)}
     if tab == "status":
         values["events"] = await web.context.manager.events.latest(
@@ -102,10 +103,17 @@ def _spec(request: Request, item: Workload) -> dict[str, Any]:
     }
 
 
+@router.get("/usage.json")
+async def usage(workload_id: str, request: Request, web: Web) -> Response:
+    """What it uses now, or in `details` why nobody can tell; either is fine for a page."""
+    answer = await web.api.ask(request, "GET", path_of("workloads", workload_id, "usage"))
+    return json_response(answer.json)
+
+
 @router.get("/log.txt")
 async def whole_log(workload_id: str, request: Request, web: Web) -> Response:
     """All of the log that rotation has kept, as a file."""
-    name = web.context.manager.get(workload_id).spec.name
+    name = web.workload(workload_id).spec.name
     answer = await web.api.ask(
         request, "GET", path_of("workloads", workload_id, "logs"), query={"lines": "0"}
     )
@@ -128,7 +136,7 @@ async def ask_first(workload_id: str, action: str, request: Request, web: Web) -
     """Whether one is sure."""
     if action not in ACTIONS:
         raise HTTPException(404)
-    item = web.context.manager.get(workload_id)
+    item = web.workload(workload_id)
     return page(request, "workloads/confirm.html", {**_common(web, item), "action": action})
 
 

@@ -65,7 +65,7 @@ async def workloads(
     """Newest first."""
     manager = web.context.manager
     filters = Filters(q.strip(), kind, node.strip())
-    everything = list(manager.workloads())
+    everything = web.workloads()
     matching = [item for item in everything if filters.matches(item, manager.node_id)]
     counts = Counter(wire_status(item.status.phase) for item in matching)
     if status:

@@ -9,7 +9,7 @@ const state = root.querySelector("[data-terminal-state]");
 function adoptStyles() {
   const create = document.createElement.bind(document);
   document.createElement = (name, ...rest) => {
-    const element = create(name, ...rest);
+    const element = create(name === "style" ? "template" : name, ...rest);
     if (name === "style") {
       const sheet = new CSSStyleSheet();
       document.adoptedStyleSheets.push(sheet);

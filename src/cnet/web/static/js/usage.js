@@ -71,8 +71,8 @@ class Usage {
     const answer = await fetch(this.element.dataset.usage);
     const said = await answer.json();
     const note = this.element.querySelector("[data-usage-note]");
-    note.hidden = answer.ok;
-    if (!answer.ok) {
+    note.hidden = "cpu_s" in said;
+    if (!note.hidden) {
       note.textContent = said.details;
       return;
     }
