@@ -25,6 +25,8 @@ PENDING_SHOWN = 8
 EVENTS_SHOWN = 12
 FAILED_LATELY_S = 3_600
 CHART_WIDTH, CHART_HEIGHT = 240, 40
+SHORTEST_S = 300
+"""of time that is drawn; grows with the age of the agent, to all that is kept"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Quota:
     """path of what was held"""
     used_line: str
     """path of what the machine really used; empty where nobody measures that"""
+    drawn_s: float
+    """how much time is drawn"""
 
 
 @router.get("/")
@@ -70,6 +74,8 @@ def quotas(context: ApiContext) -> list[Quota]:
     ledger = context.manager.ledger
     samples = context.manager.history.samples()
     held, total = ledger.allocated, ledger.capacity
+    oldest = samples[0].at if samples else clock.now()
+    drawn_s = min(KEPT_S, max(SHORTEST_S, clock.now() - oldest))
 
     def one(
         name: str,
@@ -85,8 +91,9 @@ def quotas(context: ApiContext) -> list[Quota]:
             show(max(0, of(total) - of(held))),
             show(of(total)),
             formats.percent(of(held), of(total)),
-            _area(now, of(total)),
-            _line(measured, of(total)),
+            _area(_points(now, of(total), drawn_s)),
+            _line(_points(measured, of(total), drawn_s)),
+            drawn_s,
         )
 
     found = [
@@ -99,28 +106,26 @@ def quotas(context: ApiContext) -> list[Quota]:
     return found
 
 
-def _points(values: Sequence[tuple[float, float]], top: float) -> list[tuple[float, float]]:
-    """Times of the last hour and values from 0 to `top` in the coordinates of the drawing."""
+def _points(
+    values: Sequence[tuple[float, float]], top: float, drawn_s: float
+) -> list[tuple[float, float]]:
+    """Times and values from 0 to `top` in the coordinates of the drawing."""
     end = clock.now()
     return [
         (
-            CHART_WIDTH * (1 - min(KEPT_S, max(0.0, end - at)) / KEPT_S),
+            CHART_WIDTH * (1 - min(drawn_s, max(0.0, end - at)) / drawn_s),
             CHART_HEIGHT * (1 - formats.percent(value, top) / 100),
         )
         for at, value in values
     ]
 
 
-def _line(values: Sequence[tuple[float, float]], top: float) -> str:
-    return "".join(
-        f"{'L' if index else 'M'}{x:.1f} {y:.1f}"
-        for index, (x, y) in enumerate(_points(values, top))
-    )
+def _line(points: Sequence[tuple[float, float]]) -> str:
+    return "".join(f"{'L' if index else 'M'}{x:.1f} {y:.1f}" for index, (x, y) in enumerate(points))
 
 
-def _area(values: Sequence[tuple[float, float]], top: float) -> str:
+def _area(points: Sequence[tuple[float, float]]) -> str:
     """Steps: what is held does not change between two samples bit by bit."""
-    points = _points(values, top)
     path = f"M{points[0][0]:.1f} {CHART_HEIGHT}"
     before = CHART_HEIGHT * 1.0
     for x, y in points:
