@@ -18,6 +18,7 @@ PROGRAMS = (
     ("benchmarks.yolo_predict",),
     ("benchmarks.yolo_predict", "--model", "examples/ml_models/shapes_yolo.onnx"),
     ("benchmarks.s3",),
+    ("benchmarks.web",),
 )
 
 for module, *options in PROGRAMS:
