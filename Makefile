@@ -7,10 +7,14 @@ PYTEST ?= $(BIN)/python -m pytest
 # Processes that share the tests: 0 for one after the other, auto for what the machine has room for.
 WORKERS ?= auto
 CLIENTS := $(VENV)/s3-clients
+FRAMEWORKS := $(VENV)/frameworks
+# Installed by its version alone: which file that is, a CPU build or one for CUDA, differs from
+# index to index, so that no hash would hold. What it needs is in the lock, hashed like all else.
+TORCH ?= torch==2.13.0
 # The tests start hundreds of agents: without the compiled files each would compile all of CNET.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup s3-clients demo test test-fast check fmt lint types layers bench web web-check screenshots clean help
+.PHONY: setup s3-clients frameworks demo test test-fast check fmt lint types layers bench web web-check screenshots clean help
 
 help:  ## what there is to make
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -39,6 +43,20 @@ $(CLIENTS)/.ready: requirements/s3-clients.lock
 setup: $(VENV)/.dev  ## create .venv with everything a developer needs
 
 s3-clients: $(CLIENTS)/.ready  ## stock S3 clients: CNET_TEST_S3_CLIENTS=.venv/s3-clients make test runs them
+
+# Not by way of $(BIN)/python either. What it does not have it finds in the developers' environment.
+$(FRAMEWORKS)/.ready: requirements/frameworks.lock
+	$(PYTHON) -m venv --clear $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/python -m pip --disable-pip-version-check --quiet install --no-compile --no-deps \
+		--require-hashes -r requirements/frameworks.lock
+	$(FRAMEWORKS)/bin/python -m pip --disable-pip-version-check --quiet install --no-compile --no-deps $(TORCH)
+	$(FRAMEWORKS)/bin/python -c 'import pathlib, sysconfig; \
+		here = pathlib.Path(sysconfig.get_path("purelib")); \
+		there = pathlib.Path("$(abspath $(VENV))") / here.relative_to("$(abspath $(FRAMEWORKS))"); \
+		(here / "developers.pth").write_text(f"import site; site.addsitedir({str(there)!r})\n")'
+	@touch $@
+
+frameworks: $(FRAMEWORKS)/.ready  ## PyTorch, TensorFlow: CNET_TEST_FRAMEWORKS=.venv/frameworks make test serves their models
 
 demo: $(VENV)/.runtime  ## four agents, two inference services, real predictions (KEEP=1 leaves them up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep)

@@ -8,6 +8,7 @@ import sys
 PROGRAMS = (
     ("benchmarks.spawn", "--rounds", "3"),
     ("benchmarks.workloads",),
+    ("benchmarks.containers",),
     ("benchmarks.placement",),
     ("benchmarks.root",),
     ("benchmarks.simulation", "--trees", "100x2000", "1000x10000"),
@@ -17,6 +18,7 @@ PROGRAMS = (
     ("benchmarks.service_hops",),
     ("benchmarks.yolo_predict",),
     ("benchmarks.yolo_predict", "--model", "examples/ml_models/shapes_yolo.onnx"),
+    ("benchmarks.serving_overload",),
     ("benchmarks.s3",),
     ("benchmarks.web",),
 )

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)  # figures: pytest --log-cli-level=WARNING
 
 SEED = 20_261_121
 ROUNDS = int(os.environ.get("CNET_FUZZ_ROUNDS", "4"))
-PER_ROUND = {("POST", "/api/workloads"): 150, ("GET", "/api/workloads"): 60}
-OTHERS = 45
+PER_ROUND = {("POST", "/api/workloads"): 225, ("GET", "/api/workloads"): 90}
+OTHERS_PER_ROUND = 1_800  # of all other operations together, however many there are
 LEAST_CASES = 5_000
 Operation = APIOperation[Any, Any, Any, Any]
 CONFORMANCE = [content_type_conformance, response_schema_conformance, status_code_conformance]
@@ -52,8 +52,11 @@ def test_requests_of_the_document(agent: AgentProcess) -> None:
         session.trust_env = False
         for number in range(ROUNDS):
             for operation in operations[number % len(operations)]:
-                for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                    _run(agent, operation, mode, number, session, seen)
+                some = PER_ROUND.get(_key(operation), OTHERS_PER_ROUND // len(operations[0]))
+                _run(
+                    agent, operation, GenerationMode.POSITIVE, some * 2 // 3, number, session, seen
+                )
+                _run(agent, operation, GenerationMode.NEGATIVE, some // 3, number, session, seen)
             assert_balanced(agent)
     statuses = Counter[int]()
     for (_, _, status), count in seen.items():
@@ -101,6 +104,10 @@ def _operations(document: dict[str, Any]) -> list[Operation]:
     return sorted(found, key=lambda operation: operation.method.upper() == "DELETE")
 
 
+def _key(operation: Operation) -> tuple[str, str]:
+    return operation.method.upper(), operation.path
+
+
 def _is_endless(case: Case[Any]) -> bool:
     """Whether it asks to follow the log of a workload, which may wait for ever."""
     follow = str((case.query or {}).get("follow")).strip().lower()
@@ -111,12 +118,12 @@ def _run(
     agent: AgentProcess,
     operation: Operation,
     mode: GenerationMode,
+    cases: int,
     number: int,
     session: requests.Session,
     seen: Counter[tuple[str, str, int]],
 ) -> None:
-    key = (operation.method.upper(), operation.path)
-    cases = PER_ROUND.get(key, OTHERS) // (1 if mode is GenerationMode.POSITIVE else 2)
+    key = _key(operation)
 
     @seed(SEED + number)
     @settings(

@@ -36,17 +36,21 @@ class Service:
 
 @contextmanager
 def running(
-    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    python: Path | str = sys.executable,
+    within_s: float = READY_WITHIN_S,
 ) -> Iterator[Service]:
     """The program on a free port, ready; killed at the end whatever has happened."""
     log = folder / f"service-{time.monotonic_ns()}.txt"
-    command = [sys.executable, "-m", "cnet.inference", *arguments]
+    command = [str(python), "-m", "cnet.inference", *arguments]
     with log.open("wb") as stream:
         process = subprocess.Popen(
             command, stderr=stream, env={**os.environ, **(environment or {})}
         )
     try:
-        base = _wait_until_ready(process, log)
+        base = _wait_until_ready(process, log, within_s)
         with httpx.Client(base_url=base, timeout=30) as client:
             yield Service(process, client, log)
     finally:
@@ -55,10 +59,13 @@ def running(
 
 
 def run_to_end(
-    *arguments: str, timeout_s: float = 120, environment: Mapping[str, str] | None = None
+    *arguments: str,
+    timeout_s: float = 120,
+    environment: Mapping[str, str] | None = None,
+    python: Path | str = sys.executable,
 ) -> subprocess.CompletedProcess[str]:
     """The program's exit code and stderr where it is expected to end by itself."""
-    command = [sys.executable, "-m", "cnet.inference", *arguments]
+    command = [str(python), "-m", "cnet.inference", *arguments]
     variables = {**os.environ, **(environment or {})}
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout_s, check=False, env=variables
@@ -79,8 +86,8 @@ def wait_for(condition: object, *, within_s: float = 60.0) -> None:
         time.sleep(0.01)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + READY_WITHIN_S
+def _wait_until_ready(process: subprocess.Popen[bytes], log: Path, within_s: float) -> str:
+    deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         said = log.read_text()
         assert process.poll() is None, f"ended with {process.returncode}: {said}"
@@ -90,4 +97,4 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
             assert httpx.get(f"{base}/health", timeout=10).status_code == 200
             return base
         time.sleep(0.005)
-    raise AssertionError(f"not ready within {READY_WITHIN_S} s: {log.read_text()}")
+    raise AssertionError(f"not ready within {within_s} s: {log.read_text()}")

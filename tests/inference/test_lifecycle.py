@@ -192,7 +192,6 @@ def test_overload_is_refused_at_once_and_passes(less_slow: Service) -> None:
     statuses = {reply.status_code for reply in replies}
     assert statuses == {200, 429}
     refused = [reply for reply in replies if reply.status_code == 429]
-    assert len(refused) <= 90 - 64
     assert all(reply.json()["error"] == "overloaded" for reply in refused)
     assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
     assert predict(less_slow).status_code == 200

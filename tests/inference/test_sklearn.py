@@ -220,3 +220,35 @@ def test_a_missing_extra_is_told_with_the_command_that_installs_it(tmp_path: Pat
     assert done.returncode == 2
     assert "sklearn is missing" in done.stderr
     assert "-m pip install 'cnet[sklearn]'" in done.stderr
+
+
+def test_the_next_start_needs_no_scikit_learn(tmp_path: Path) -> None:
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, KINDS)
+    path = tmp_path / "m.skops"
+    skops.io.dump(model, path)
+    arguments = ("sklearn", "--model", str(path), "--cache-dir", str(tmp_path / "cache"))
+    told = []
+    for start in range(2):
+        with running(tmp_path, *arguments) as service:
+            maps = Path(f"/proc/{service.process.pid}/maps")
+            assert ("/sklearn/" in maps.read_text()) == (start == 0)
+            told.append(service.client.get("/info").json())
+            check_numbers(service, "predict_proba", model.predict_proba(ROWS))
+            assert ("/sklearn/" in maps.read_text()) == (start == 0)
+            # What was not compared brings it in.
+            status, code, details = refusal(service, {"inputs": [[1, 2, 3, None]]})
+            assert (status, code, "NaN" in details) == (422, "model_failed", True)
+            assert "/sklearn/" in maps.read_text()
+    for info in told:
+        info["conversion"].pop("reason")
+        info.pop("batching")
+    assert told[0] == told[1]
+
+
+def test_conversion_can_be_switched_off(tmp_path: Path) -> None:
+    skops.io.dump(LogisticRegression().fit(ROWS, KINDS), tmp_path / "m.skops")
+    arguments = ("sklearn", "--model", str(tmp_path / "m.skops"), "--no-convert")
+    with running(tmp_path, *arguments) as service:
+        info = service.client.get("/info").json()
+        assert info["served_by"].startswith("scikit-learn 1.")
+        assert info["conversion"] == {"used": False, "reason": "it is switched off"}

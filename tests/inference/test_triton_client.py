@@ -1,6 +1,6 @@
-"""NVIDIA's client of the Open Inference Protocol, in an environment of its own.
+"""NVIDIA's client of the Open Inference Protocol, of the environment that `make frameworks` makes.
 
-CNET_TEST_TRITON_CLIENT=1 makes that environment (half a minute), or names a folder where it stays.
+CNET_TEST_FRAMEWORKS names it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from textwrap import dedent
 
@@ -18,7 +17,7 @@ import pytest
 from tests.inference import networks
 from tests.inference.services import running
 
-WHERE = os.environ.get("CNET_TEST_TRITON_CLIENT", "")
+WHERE = os.environ.get("CNET_TEST_FRAMEWORKS") or None
 EXACT = 1e-6
 
 SCRIPT = dedent(
@@ -68,19 +67,12 @@ SCRIPT = dedent(
 )
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with tritonclient[http]."""
-    if not WHERE:
-        pytest.skip("CNET_TEST_TRITON_CLIENT is not set: the client needs its own environment")
-    root = tmp_path_factory.mktemp("clients") if WHERE == "1" else Path(WHERE)
-    folder = root / "tritonclient"
-    if not (folder / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "tritonclient[http]"], check=True)
-        (folder / "ready").touch()
-    return folder / "bin" / "python"
+@pytest.fixture
+def python() -> Path:
+    """The interpreter with tritonclient[http]."""
+    if WHERE is None:
+        pytest.skip("CNET_TEST_FRAMEWORKS is not set: `make frameworks` says how")
+    return Path(WHERE).absolute() / "bin" / "python"
 
 
 @pytest.mark.timeout(600)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from tools.partitions import reaper
 
-LONGEST_FIRST = ("fuzz", "chaos", "network", "containers", "tree", "hostile", "gateway", "storage")
+LONGEST_FIRST = ("fuzz", "chaos", "web", "network", "containers", "packaging", "tree", "hostile")
 """Folders with tests of minutes: begun last, they would leave the other workers without work."""
 
 _CLONE_NEWNET = 0x40000000

@@ -120,10 +120,12 @@ class Model:
     def acknowledge(self, subject: Subject, operation: str, wish: str) -> None:
         """It was answered: the wish holds now.
 
-        But a stop does not undo a delete that was asked before and not answered.
+        But a stop does not undo a delete that was asked before and not answered, nor does a submit
+        that is repeated undo such a stop.
         """
         with self._lock:
-            kept = subject.wishes & {DELETED} if wish == STOPPED else set()
+            open_before = {"submit": {STOPPED}, "stop": {DELETED}}.get(operation, set())
+            kept = subject.wishes & open_before
             subject.wishes = {wish} | kept
             subject.acknowledged = True
             if operation in ("submit", "restart"):

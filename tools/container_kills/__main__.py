@@ -76,6 +76,7 @@ def _run(campaign: Campaign) -> int:
             f"container_kills: seed {campaign.plan.seed}, {nemesis.kills} kills, "
             f"{nemesis.engine_restarts} engine restarts, {campaign.model.operations} operations, "
             f"{campaign.checker.runs} runs, {campaign.checker.checks} checks, "
+            f"{campaign.checker.litter} left by the engine, "
             f"{time.monotonic() - began:.1f} s; agent start to healthy "
             f"p50 {statistics.median(starts or [0]):.2f} s, max {max(starts or [0]):.2f} s",
             flush=True,

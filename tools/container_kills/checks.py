@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import urllib.error
+import re
+import subprocess
 import urllib.request
 from typing import Any
 
@@ -19,6 +20,7 @@ from tools.container_kills.sorts import SAYS, SERVED
 SETTLED_WITHIN_S = 30.0
 """for what has no witness but the engine: a container is removed after its end was told"""
 SHORT_ID = 12
+_MOUNT = re.compile(r"(?<=unlinkat )/\S+/merged(?=: device or resource busy)")
 
 
 class Checker(Books):
@@ -32,6 +34,8 @@ class Checker(Books):
         super().__init__(agent, model)
         self._engine = engine
         self._foreign = foreign
+        self.litter = 0
+        """containers that a killed engine could not remove, and the tool did"""
 
     def check(self) -> None:
         """Wait until the agent is quiet, then check everything. Raises InvariantError."""
@@ -64,11 +68,34 @@ class Checker(Books):
         }
         if until(lambda: self.containers() == wanted, timeout_s=SETTLED_WITHIN_S):
             return
-        there = self.containers()
-        for name in there - wanted:
-            raise InvariantError("orphan", f"container {name} is nobody's", _workload_of(name))
-        for name in wanted - there:
+        for name in self.containers() - wanted:
+            if not self._is_litter(name):
+                raise InvariantError("orphan", f"container {name} is nobody's", _workload_of(name))
+        for name in wanted - self.containers():
             raise InvariantError("dead", f"{name} runs, but has no container", _workload_of(name))
+
+    def _is_litter(self, name: str) -> bool:
+        """Whether it is the engine that cannot remove it; if so it is helped.
+
+        Killed amid a start, an engine leaves a mount that is in its way when it is back.
+        """
+        why_not = self._removal_error(name)
+        found = _MOUNT.search(why_not)
+        if found is None:
+            return False
+        subprocess.run(["umount", "-l", found[0]], capture_output=True, check=False)
+        if not until(lambda: not self._removal_error(name), timeout_s=SETTLED_WITHIN_S):
+            raise InvariantError("engine", why_not, _workload_of(name))
+        self.litter += 1
+        return True
+
+    def _removal_error(self, name: str) -> str:
+        """Why the engine cannot remove it; empty when it is gone."""
+        try:
+            self._engine.ask("DELETE", f"/containers/{name}", params={"force": "1"})
+        except AssertionError as error:
+            return "" if "No such container" in str(error) else str(error)
+        return ""
 
     def containers(self) -> set[str]:
         """Names of all that the engine has and the tool has not made."""
@@ -94,43 +121,58 @@ class Checker(Books):
         if not details["State"]["Running"] or item["container_id"] != container:
             told = f"{item['container_id']} is said to be it"
             raise InvariantError("dead", f"{run_id}: {details['State']}, {told}", subject.id)
-        begun_by = self._witness.runs.get(run_id)
-        if begun_by != [container[:SHORT_ID]]:
-            sentence = f"run {run_id} was begun by {begun_by}, not {container}"
+        if not until(lambda: self._begun_by(run_id) is not None, timeout_s=SETTLED_WITHIN_S):
+            raise InvariantError("dead", f"{run_id} runs, but has not begun", subject.id)
+        if self._begun_by(run_id) != container[:SHORT_ID]:
+            sentence = f"run {run_id} was begun by {self._begun_by(run_id)}, not {container}"
             raise InvariantError("dead", sentence, subject.id)
         if subject.sort.name == SERVES:
             self._check_answer(subject, item)
         return container
 
+    def _begun_by(self, run_id: str) -> str | None:
+        """Of which container a run says that it is; it may just have been started."""
+        self._witness.read()
+        words = self._witness.runs.get(run_id)
+        return None if words is None else words[0]
+
     def _check_answer(self, subject: Subject, item: dict[str, Any]) -> None:
         """Its published port leads to it."""
         url = f"{item['endpoint']}/{SERVED.rpartition('/')[2]}"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                content = answer.read().decode().strip()
-        except (urllib.error.URLError, OSError) as error:
-            raise InvariantError("port", f"{url}: {error}", subject.id) from error
-        if content != subject.id:
-            raise InvariantError("port", f"{url} is answered by {content}", subject.id)
+        if not until(lambda: _answer(url) == subject.id, timeout_s=SETTLED_WITHIN_S):
+            raise InvariantError("port", f"{url} is answered by {_answer(url)}", subject.id)
 
     def _check_log(self, subject: Subject) -> None:
         """What each run has said is there once, in order.
 
         An engine that ends may take along what it has not written yet.
         """
-        wanted = [f"{SAYS} {run_id}" for run_id in self._witness.of(subject.id)]
-        found = self._log(subject)
-        if found == wanted:
+        if until(lambda: self._log_is_whole(subject), timeout_s=SETTLED_WITHIN_S):
             return
-        left = iter(wanted)
-        if subject.disturbed and all(line in left for line in found):
-            return
+        wanted, found = self._said(subject), self._log(subject)
         raise InvariantError("log", f"it has said {wanted}, and its log has {found}", subject.id)
+
+    def _log_is_whole(self, subject: Subject) -> bool:
+        wanted, found = self._said(subject), self._log(subject)
+        left = iter(wanted)
+        return found == wanted or (subject.disturbed and all(line in left for line in found))
+
+    def _said(self, subject: Subject) -> list[str]:
+        return [f"{SAYS} {run_id}" for run_id in self._witness.of(subject.id)]
 
     def _log(self, subject: Subject) -> list[str]:
         _, answer = self._agent.call("GET", f"/api/workloads/{subject.id}/logs?lines=0")
         lines: list[str] = answer["logs"]
         return lines
+
+
+def _answer(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            content: str = answer.read().decode().strip()
+    except OSError as error:  # a program that has just been started does not listen yet
+        return str(error)
+    return content
 
 
 def _workload_of(name: str) -> str:

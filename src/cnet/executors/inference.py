@@ -20,7 +20,7 @@ from cnet.executors.data_users import DataUser
 from cnet.executors.environment import WithEnvironment, require_text
 from cnet.executors.services import ServiceConfig, ServiceExecutor
 
-MODEL_TYPES = ("yolo", "onnx", "sklearn", "custom", "script")
+MODEL_TYPES = ("yolo", "onnx", "sklearn", "pytorch", "tensorflow", "custom", "script")
 """Model types that `cnet-inference` has a runtime for; each is the runtime of that name."""
 
 SCRIPT_VARIABLES = "CNET_SCRIPT_ENV"
@@ -31,22 +31,34 @@ _ON_CPU = frozenset({"sklearn", "opencv"})
 _CHOOSES_DEVICE = frozenset({"custom", "script"})
 """Code of the user's own, which finds its devices in CUDA_VISIBLE_DEVICES."""
 
-_FRAMEWORKS = {"scikit-learn": "sklearn", "onnxruntime": "onnx"}
+_FRAMEWORKS = {
+    "scikit-learn": "sklearn",
+    "onnxruntime": "onnx",
+    "torch": "pytorch",
+    "keras": "tensorflow",
+    "litert": "tensorflow",
+    "tflite": "tensorflow",
+}
 FIELDS_OF_TYPES = {
-    "labels": ("yolo", "onnx"),
+    "labels": ("yolo", "onnx", "pytorch", "tensorflow"),
     "confidence": ("yolo",),
     "iou_threshold": ("yolo",),
     "trusted_types": ("sklearn",),
     "allow_joblib": ("sklearn",),
     "convert": ("sklearn",),
-    "class_name": ("custom",),
-    "script_path": ("script",),
+    "class_name": ("custom", "pytorch"),
+    "script_path": ("script", "pytorch"),
+    "inputs": ("pytorch",),
+    "outputs": ("pytorch",),
     "command": ("script",),
     "working_dir": ("script",),
     "env": ("script",),
     "secret_env": ("script",),
 }
 """Fields of a config that only some model types have a use for."""
+
+Tensor = tuple[str, list[int]]
+"""Datatype of the Open Inference Protocol, and shape: `["FP32", [-1, 4]]`."""
 
 
 class ModelServiceConfig(ServiceConfig):
@@ -88,8 +100,17 @@ class MlModelConfig(WithEnvironment, ModelServiceConfig):
     max_batch: int | None = Field(
         None, ge=1, le=65_536, description="rows of several requests in one call of the model"
     )
+    inputs: dict[str, Tensor] | None = Field(
+        None, max_length=1000, description="of a pytorch model that does not tell them"
+    )
+    outputs: dict[str, Tensor] | None = Field(
+        None, max_length=1000, description="of a pytorch model that does not tell them"
+    )
     script_path: str | None = Field(
-        None, min_length=1, max_length=4096, description="answers `predict <model_path> <input>`"
+        None,
+        min_length=1,
+        max_length=4096,
+        description="answers `predict <model_path> <input>`; of pytorch: has the weights' class",
     )
     command: str | None = Field(
         None, min_length=1, max_length=4096, description="what runs the script; default: python3"
@@ -180,13 +201,18 @@ class _ModelServer(DataUser, ServiceExecutor):
                 target=PurePosixPath("model"),
                 field=f"config.{self.path_field}",
                 inside=True,
-                single=True,
+                single=not self.may_be_folder(config),
             )
         ]
 
-    async def _require_file(self, path: str) -> None:
-        if not is_ref(path):
-            await _require_file(f"config.{self.path_field}", path)
+    def may_be_folder(self, config: Any) -> bool:
+        """Whether what is served may be a folder."""
+        return False
+
+    async def _require_file(self, config: Any, path: str) -> None:
+        if is_ref(path) or (self.may_be_folder(config) and await anyio.Path(path).is_dir()):
+            return
+        await _require_file(f"config.{self.path_field}", path)
 
     def _local(self, task: Task) -> str:
         path: str = getattr(task.config, self.path_field)
@@ -213,8 +239,10 @@ class MlModelExecutor(_ModelServer):
         _refuse_useless(config, wanted)
         if wanted == "script":
             await _require_script(config)
+        elif config.script_path is not None:
+            await _require_file("config.script_path", config.script_path)
         await super().prepare(config)
-        await self._require_file(config.model_path)
+        await self._require_file(config, config.model_path)
 
     def command(self, task: Task) -> Command:
         """The runtime of that name over the model file."""
@@ -238,6 +266,8 @@ class MlModelExecutor(_ModelServer):
             arguments.append("--no-convert")
         if config.labels:
             arguments.append(f"--labels={','.join(config.labels)}")
+        if runtime == "pytorch":
+            arguments += _tensors(config)
         if config.max_batch is not None:
             arguments.append(f"--max-batch={config.max_batch}")
         if task.gpu_devices and runtime not in _CHOOSES_DEVICE:
@@ -245,6 +275,10 @@ class MlModelExecutor(_ModelServer):
         if runtime == "script":
             return _script_server(task, arguments)
         return _inference(task, arguments)
+
+    def may_be_folder(self, config: MlModelConfig) -> bool:
+        """A SavedModel is one."""
+        return config.wanted_type == "tensorflow"
 
     def _cache(self, task: Task) -> Path:
         """A folder of this node that all models share, beside that of the runs."""
@@ -262,7 +296,7 @@ class OpenCvExecutor(_ModelServer):
         """A cascade of one's own must be there."""
         await super().prepare(config)
         if config.cascade_path:
-            await self._require_file(config.cascade_path)
+            await self._require_file(config, config.cascade_path)
 
     def command(self, task: Task) -> Command:
         """The Haar cascade runtime."""
@@ -300,6 +334,15 @@ async def _require_script(config: MlModelConfig) -> None:
             f"config.working_dir: {folder!r} is not a directory on this node",
             field="config.working_dir",
         )
+
+
+def _tensors(config: MlModelConfig) -> list[str]:
+    """What a file of PyTorch does not tell."""
+    arguments = [] if config.script_path is None else [f"--script={config.script_path}"]
+    for role, told in (("inputs", config.inputs), ("outputs", config.outputs)):
+        if told is not None:
+            arguments.append(f"--{role}={json.dumps(told)}")
+    return arguments
 
 
 def _script_server(task: Task, arguments: list[str]) -> Command:

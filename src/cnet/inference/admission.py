@@ -8,12 +8,15 @@ wait for their answers before they ask again never fill a line that has room for
 
 from __future__ import annotations
 
-_SUSTAINED_S = 0.5
+_SUSTAINED_S = 0.25
 _CALM_S = 0.5
 
 
 class Admission:
-    """At most `longest` wait; `short` while refusals go on for half a second. Times in seconds."""
+    """At most `longest` wait; `short` once refusals have gone on for a quarter of a second.
+
+    Times in seconds.
+    """
 
     def __init__(self, *, longest: int, short: int) -> None:
         self._longest = longest

@@ -5,8 +5,9 @@ from __future__ import annotations
 from cnet import __version__
 from cnet.inference.lanes import Lanes
 from cnet.inference.metrics import Metrics
-from cnet.inference.replies import Reply
-from cnet.inference.routes import Aside, Route, RouteSource
+from cnet.inference.openapi import document
+from cnet.inference.replies import Reply, success
+from cnet.inference.routes import Aside, AtOnce, Route, RouteSource
 from cnet.inference.runtime import ModelRuntime, PredictsTensors, ServesTensors
 from cnet.inference.server import InferenceServer
 
@@ -43,7 +44,10 @@ def assemble(
         metrics=metrics,
         predict=predict,
         open_inference=open_inference,
-        more={"/metrics": _metrics(metrics, name, kind)},
+        more={
+            "/metrics": _metrics(metrics, name, kind),
+            "/openapi.json": AtOnce(lambda: success(document(runtime, name=name)), "/openapi.json"),
+        },
     )
 
 

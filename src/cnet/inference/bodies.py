@@ -13,8 +13,9 @@ from cnet.inference.fields import shown
 from cnet.inference.runtime import PredictRequest
 
 
+@lru_cache(maxsize=64)
 def content_type(value: str) -> Message:
-    """The header's media type and parameters; `text/plain` where it is none."""
+    """The header's media type and parameters, not to be changed; `text/plain` where it is none."""
     message = Message()
     message["content-type"] = value.replace("\r", " ").replace("\n", " ")
     return message

@@ -18,6 +18,8 @@ _BUILT_IN = (
     EntryPoint("opencv", "cnet.inference.opencv.kind:OpencvKind", GROUP),
     EntryPoint("onnx", "cnet.inference.onnx.kind:OnnxKind", GROUP),
     EntryPoint("sklearn", "cnet.inference.sklearn.kind:SklearnKind", GROUP),
+    EntryPoint("pytorch", "cnet.inference.pytorch.kind:PytorchKind", GROUP),
+    EntryPoint("tensorflow", "cnet.inference.tensorflow.kind:TensorflowKind", GROUP),
     EntryPoint("custom", "cnet.inference.custom.kind:CustomKind", GROUP),
     EntryPoint("script", "cnet.inference.script.kind:ScriptKind", GROUP),
 )

@@ -40,6 +40,14 @@ class Number:
             raise self._refusal(value)
         return number
 
+    def schema(self) -> Mapping[str, Any]:
+        """As JSON schema."""
+        kind = "integer" if self.whole else "number"
+        told: dict[str, Any] = {"type": kind, "minimum": self.minimum, "maximum": self.maximum}
+        if self.zero_is_default and self.minimum > 0:
+            told = {"anyOf": [told, {"const": 0}]}
+        return told if self.default is None else {**told, "default": self.default}
+
     def _to_number(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise self._refusal(value)
@@ -74,6 +82,10 @@ class Choice:
             return value
         allowed = " or ".join(f'"{choice}"' for choice in self.choices)
         raise SpecError(f"{self.name} must be {allowed}, not {shown(value)}", field=self.name)
+
+    def schema(self) -> Mapping[str, Any]:
+        """As JSON schema."""
+        return {"enum": list(self.choices), "default": self.default}
 
 
 Parameter = Number | Choice

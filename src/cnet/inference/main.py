@@ -32,7 +32,14 @@ EXIT_PORT_TAKEN = 3
 _LOGGER = logging.getLogger(__name__)
 _MIB = 1 << 20
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_EXTRAS = {"yolo": "onnx", "onnx": "onnx", "opencv": "opencv", "sklearn": "sklearn"}
+_EXTRAS = {
+    "yolo": "onnx",
+    "onnx": "onnx",
+    "opencv": "opencv",
+    "sklearn": "sklearn",
+    "pytorch": "torch",
+    "tensorflow": "tensorflow",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -165,6 +165,19 @@ class PredictsTensors(ServesTensors, Protocol):
         ...
 
 
+@runtime_checkable
+class DescribesRequests(Protocol):
+    """Ability of a runtime: it tells what `/predict` takes, for `/openapi.json`."""
+
+    def request_bodies(self) -> Mapping[str, Mapping[str, Any]]:
+        """JSON schemas by media type."""
+        ...
+
+    def query_parameters(self) -> Mapping[str, Mapping[str, Any]]:
+        """JSON schemas by name."""
+        ...
+
+
 class RuntimeKind(Protocol):
     """How a runtime is named, asked for on the command line, and loaded."""
 

@@ -21,7 +21,7 @@ from cnet.manager import Manager
 from cnet.manager.admission import field_error
 from cnet.model.events import AgentEvent
 from cnet.services import changes
-from cnet.services.deciding import Replica, decide, refused
+from cnet.services.deciding import Decision, Replica, decide, refused
 from cnet.services.record import ServiceRecord, ServiceSpec, Version, replica_spec
 from cnet.services.service import Service, seen
 
@@ -184,10 +184,13 @@ class Services:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep every service as its record says, until cancelled; replicas run on."""
         self._look()
+        for service in self.all():  # before links open: others would take a silence for an end
+            service.route = self._decision(service).route
         self._publish()
         task_status.started()
         while True:
             self._due = anyio.Event()
+            self._look()
             wake_at = math.inf
             for service in () if self._resting else self.all():
                 wake_at = min(wake_at, await self._step(service))
@@ -222,13 +225,11 @@ class Services:
 
     async def _carry_out(self, service: Service) -> float:
         async with service.lock:
+            if self._owned.get(service.record.name) is not service:
+                return math.inf  # the disk did not take it
             service.decided = True
-            now = anyio.current_time()
-            self._look()
-            await self._write(service, _woken(service, now))
-            decision = decide(
-                service.record, service.replicas, service.memory, now=now, wall=clock.now()
-            )
+            await self._write(service, _woken(service, anyio.current_time()))
+            decision = self._decision(service)
             await self._write(service, decision.record)
             service.memory = decision.memory
             service.route = decision.route
@@ -240,8 +241,18 @@ class Services:
             await self._submit(service, version, number)
         for workload_id in decision.delete:
             await self._remove(workload_id)
-        self._look()
+        service.look(service.replicas)
         return math.inf if decision.wake_at is None else decision.wake_at
+
+    @staticmethod
+    def _decision(service: Service) -> Decision:
+        return decide(
+            service.record,
+            service.replicas,
+            service.memory,
+            now=anyio.current_time(),
+            wall=clock.now(),
+        )
 
     async def _submit(self, service: Service, name: str, number: int) -> None:
         version = service.record.version(name)

@@ -257,10 +257,10 @@ async def test_time_runs_out_in_line_and_during_the_work() -> None:
 def test_a_line_that_stays_full_becomes_short_until_nobody_is_refused() -> None:
     admission = Admission(longest=64, short=2)
     assert admission.limit(0.0) == 64
-    for tenth in range(5):
+    for tenth in range(3):
         admission.refused(10 + tenth / 10)
         assert admission.limit(10 + tenth / 10) == 64  # a burst
-    admission.refused(10.5)
+    admission.refused(10.4)
     assert admission.limit(10.6) == 2
     assert admission.limit(11.1) == 64
     admission.refused(20.0)

@@ -79,11 +79,6 @@ class Choosing:
         chosen = next(share for share in shares if share.version == version)
         return self.least(chosen.replicas, tried, now)
 
-    def forget(self, names: Collection[str]) -> None:
-        """Services other than these are gone."""
-        for name in self._turns.keys() - set(names):
-            del self._turns[name]
-
     def _avoids(self, replica: Replica, now: float) -> bool:
         until = self._avoided.get(replica.workload_id)
         if until is None:

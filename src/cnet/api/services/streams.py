@@ -25,18 +25,19 @@ class Kept:
     """Bytes of bodies that all requests together hold beyond what each may."""
 
     def __init__(self, limit: int = KEPT_BYTES) -> None:
-        self._left = limit
+        self._limit = limit
+        self.held = 0
 
     def take(self, size: int) -> bool:
         """Whether there is room for so many more."""
-        if size > self._left:
+        if self.held + size > self._limit:
             return False
-        self._left -= size
+        self.held += size
         return True
 
     def give_back(self, size: int) -> None:
         """They are no longer held."""
-        self._left += size
+        self.held -= size
 
 
 class RequestBody:

@@ -56,6 +56,7 @@ log = structlog.get_logger(__name__)
 
 CONFLICT = 409
 RETRY_S = 0.1
+SWEEP_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,7 @@ class ContainerExecutor(PortPublisher):
         self._engine_was_away = False
         self._runs: dict[str, ContainerRun] = {}
         self._tasks: TaskGroup | None = None
+        self._sweeping = anyio.CancelScope()
         self._told: Callable[[], None] = lambda: None
         self._execs: set[str] = set()
         self._image_checks: dict[str, HealthCheck | None] = {}
@@ -138,13 +140,22 @@ class ContainerExecutor(PortPublisher):
     def _connected(self) -> None:
         for run in self._runs.values():
             run.look()
+        self._sweeping.cancel()
         if self._tasks is not None:
-            self._tasks.start_soon(self._take_stock)
+            self._sweeping = anyio.CancelScope()
+            self._tasks.start_soon(self._keep_swept, self._sweeping)
 
     def _hear(self, container_id: str, action: str) -> None:
         for run in self._runs.values():
             if run.container_id == container_id:
                 run.hear(action)
+
+    async def _keep_swept(self, scope: anyio.CancelScope) -> None:
+        """Again and again: what could not be removed may be removed later."""
+        with scope:
+            while True:
+                await self._take_stock()
+                await anyio.sleep(SWEEP_EVERY_S)
 
     async def _take_stock(self) -> None:
         """Remove containers of this agent that nobody wants any more."""

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import Any
 
 from cnet.errors import ConfigError
 from cnet.inference.runtime import Batching, Signature, TensorSpec
 from cnet.inference.tensors.datatypes import DTYPES
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """What was declared; empty where nothing was."""
+
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+
+def from_json(inputs: str | None, outputs: str | None) -> Tensors:
+    """`{"rows": ["FP32", [-1, 4]]}` as given on the command line; ConfigError where it is not."""
+    return Tensors(_from_json("inputs", inputs), _from_json("outputs", outputs))
+
+
+def merged(told: Tensors, about: Any) -> Tensors:
+    """`told`, and what a class declares where it says nothing; ConfigError where that is no use."""
+    inputs, outputs = (getattr(about, name, None) for name in ("inputs", "outputs"))
+    return Tensors(
+        told.inputs or (() if inputs is None else _specs("inputs", inputs)),
+        told.outputs or (() if outputs is None else _specs("outputs", outputs)),
+    )
+
+
+def _from_json(role: str, text: str | None) -> tuple[TensorSpec, ...]:
+    if text is None:
+        return ()
+    try:
+        return _specs(role, json.loads(text))
+    except ValueError as error:
+        raise ConfigError(f"--{role} is not JSON: {error}") from None
 
 
 def signature(about: Any) -> Signature | None:

@@ -53,6 +53,20 @@ def load(path: Path, class_name: str | None) -> UserModel:
         raise _failure(f"{path} cannot be loaded", error, path) from error
 
 
+def class_in(path: Path, name: str) -> type:
+    """The class called `name` in the file, which is run; ConfigError where that fails."""
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist, or is no regular file")
+    try:
+        module = _run(path)
+    except (Exception, SystemExit) as error:
+        raise _failure(f"{path} cannot be run", error, path) from error
+    found = getattr(module, name, None)
+    if not isinstance(found, type):
+        raise ConfigError(f"{path} has no class {name}")
+    return found
+
+
 def last_line(error: BaseException, path: Path) -> str:
     """The last line of its traceback, and the innermost line of the user's file."""
     text = " ".join(traceback.format_exception_only(error)[-1].split())

@@ -73,6 +73,21 @@ class CustomRuntime:
             "timings_ms": {"inference": round((perf_counter() - started) * 1000, 3)},
         }
 
+    def request_bodies(self) -> Mapping[str, Mapping[str, Any]]:
+        """See `DescribesRequests`."""
+        return {
+            "application/json": {
+                "type": "object",
+                "properties": {"inputs": {}},
+                "required": ["inputs"],
+                "additionalProperties": False,
+            }
+        }
+
+    def query_parameters(self) -> Mapping[str, Mapping[str, Any]]:
+        """None."""
+        return {}
+
     def call(self, inputs: Any) -> Any:
         """The file's `predict`.
 

@@ -61,6 +61,32 @@ def parse(request: PredictRequest, parameters: Sequence[Parameter]) -> ImageRequ
     return ImageRequest(image, check(fields, parameters))
 
 
+def request_bodies(parameters: Sequence[Parameter]) -> Mapping[str, Mapping[str, Any]]:
+    """JSON schemas of the three forms, by media type."""
+    fields = {parameter.name: dict(parameter.schema()) for parameter in parameters}
+    image = {"type": "string", "contentEncoding": "base64"}
+    whole = {"type": "string", "format": "binary"}
+    return {
+        "application/json": _object({"image": image, **fields}),
+        "multipart/form-data": _object({"image": whole, **fields}),
+        "image/*": whole,
+    }
+
+
+def query_parameters(parameters: Sequence[Parameter]) -> Mapping[str, Mapping[str, Any]]:
+    """JSON schemas of what the address may carry beside a body that is the picture itself."""
+    return {parameter.name: parameter.schema() for parameter in parameters}
+
+
+def _object(properties: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": ["image"],
+        "additionalProperties": False,
+    }
+
+
 def _decode_base64(value: object) -> bytes:
     """The bytes of a base64 text or of a `data:` URL with base64 in it."""
     if value is None:

@@ -121,6 +121,14 @@ class OpencvRuntime:
             "max_pixels": self._max_pixels,
         }
 
+    def request_bodies(self) -> Mapping[str, Mapping[str, Any]]:
+        """See `DescribesRequests`."""
+        return forms.request_bodies(self.parameters)
+
+    def query_parameters(self) -> Mapping[str, Mapping[str, Any]]:
+        """See `DescribesRequests`."""
+        return forms.query_parameters(self.parameters)
+
     def predict(self, request: PredictRequest, *, threads: int) -> Mapping[str, Any]:
         """Boxes of the picture in `request`, best supported first; see `ModelRuntime.predict`."""
         started = perf_counter()

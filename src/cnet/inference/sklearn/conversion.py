@@ -94,7 +94,7 @@ def _converted(
         found = Conversion(precision, bound, outputs, decisions, lowest=lowest, rows=len(rows))
         final = ConvertedModel(content, found, path=path, threads=threads)
         for index in range(_ALONE):
-            alone = {name: each[index : index + 1] for name, each in expected.items()}
+            alone = {name: expected[name][index : index + 1] for name in outputs}
             row = rows[index : index + 1]
             if _matches(alone, final.run(row), decided[index : index + 1]).keys() != outputs.keys():
                 raise NotConvertibleError("rows alone are answered otherwise than together")

@@ -129,6 +129,14 @@ class YoloRuntime:
         """See `ServesTensors.infer`."""
         return self._tensors.infer(inputs, outputs=outputs, threads=threads)
 
+    def request_bodies(self) -> Mapping[str, Mapping[str, Any]]:
+        """See `DescribesRequests`."""
+        return forms.request_bodies(self.parameters)
+
+    def query_parameters(self) -> Mapping[str, Mapping[str, Any]]:
+        """See `DescribesRequests`."""
+        return forms.query_parameters(self.parameters)
+
     def predict(self, request: PredictRequest, *, threads: int) -> Mapping[str, Any]:
         """Detections of the picture in `request`, best first; see `ModelRuntime.predict`."""
         started = perf_counter()

@@ -1,0 +1,199 @@
+"""A service that is asked ten times as much as it can do.
+
+    python -m benchmarks.serving_overload [--seconds 60] [--times 10] [--threads 1]
+
+Requests come at their times whatever the answers (an open loop), and latencies count from the time
+a request was due. First what the service can do, with as many clients as make it busy; then
+four fifths of that ("normal"); then ten times as much; then normal again. Two models: a detector of
+YOLO11n's shape (milliseconds a request, never two together), and a small classifier of rows, whose
+requests go together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import psutil
+
+from benchmarks import yolo_standin
+from benchmarks.load import Connection, drive, timing
+from benchmarks.yolo_predict import PHOTOGRAPH, service
+from cnet.inference.images.pictures import decode
+
+NORMAL = 0.8
+MOST_CONNECTIONS = 512
+SIDE = 320
+
+
+@dataclass
+class Seen:
+    """Latencies in seconds, from when a request was due; bytes of memory."""
+
+    accepted: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    others: list[int] = field(default_factory=list)
+    late: int = 0
+    """no connection was free: the client could not send it in time"""
+    memory: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def line(self, name: str) -> str:
+        """For the table."""
+        return (
+            f"{name:<12}{(len(self.accepted) + len(self.refused)) / self.seconds:>9.0f}"
+            f"{len(self.accepted) / self.seconds:>11.1f}{_ms(self.accepted, 0.5):>9.1f}"
+            f"{_ms(self.accepted, 0.99):>9.1f}{len(self.refused) / self.seconds:>11.1f}"
+            f"{_ms(self.refused, 0.99):>11.1f}{max(self.memory) / 1e6:>10.0f}"
+            f"{len(self.others):>8}{self.late:>7}"
+        )
+
+
+def _ms(latencies: Sequence[float], share: float) -> float:
+    ordered = sorted(latencies) or [float("nan")]
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
+
+
+class Load:
+    """Sends the same request at a steady rate, over as many connections as it takes."""
+
+    def __init__(self, url: str, body: bytes, kind: str, process: psutil.Process) -> None:
+        self._url, self._body, self._kind, self._process = url, body, kind, process
+        self._free: list[Connection] = []
+        self._open = 0
+
+    async def run(self, rate: float, seconds: float) -> Seen:
+        """Requests a second, for so long."""
+        seen = Seen(seconds=seconds)
+        started = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self._watch(seen))
+            asking = []
+            for number in range(int(rate * seconds)):
+                due = started + number / rate
+                if (wait := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
+                asking.append(group.create_task(self._ask(due, seen)))
+                if number % 100 == 0:
+                    asking = [task for task in asking if not task.done()]
+            if asking:
+                await asyncio.wait(asking)
+            watching.cancel()
+        return seen
+
+    async def _ask(self, due: float, seen: Seen) -> None:
+        if not self._free and self._open >= MOST_CONNECTIONS:
+            seen.late += 1
+            return
+        if self._free:
+            connection = self._free.pop()
+        else:
+            connection = Connection(self._url)
+            self._open += 1
+        try:
+            status, _ = await connection.request("POST", "/predict", self._body, self._kind)
+        except (OSError, asyncio.IncompleteReadError):
+            seen.others.append(0)
+            self._open -= 1
+            return
+        self._free.append(connection)
+        taken = time.perf_counter() - due
+        if status == 200:
+            seen.accepted.append(taken)
+        elif status == 429:
+            seen.refused.append(taken)
+        else:
+            seen.others.append(status)
+
+    async def _watch(self, seen: Seen) -> None:
+        while True:
+            seen.memory.append(self._process.memory_info().rss)
+            await asyncio.sleep(0.5)
+
+
+async def capacity(url: str, body: bytes, kind: str, threads: int, seconds: float) -> float:
+    """Requests a second, of as many clients as keep it busy."""
+
+    async def one(connection: Connection, _number: int) -> None:
+        status, answer = await connection.request("POST", "/predict", body, kind)
+        if status != 200:
+            raise SystemExit(f"{status}: {answer.decode()}")
+
+    clients = 4 * threads
+    latencies, elapsed = await drive(url, count=clients * 4, connections=clients, one=one)
+    count = int(max(clients, len(latencies) / elapsed * seconds))
+    latencies, elapsed = await drive(url, count=count, connections=clients, one=one)
+    return timing(latencies, elapsed).per_second
+
+
+async def campaign(
+    url: str, process: psutil.Process, body: bytes, kind: str, arguments: argparse.Namespace
+) -> None:
+    """Measure one service and print its table."""
+    able = await capacity(url, body, kind, arguments.threads, 5)
+    print(f"able to do {able:.0f}/s, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"{'':<12}{'asked/s':>9}{'accepted/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'refused/s':>11}"
+        f"{'p99 ms':>11}{'RSS MB':>10}{'others':>8}{'unsent':>7}"
+    )
+    load = Load(url, body, kind, process)
+    await load.run(able * NORMAL, 2)
+    normal = await load.run(able * NORMAL, arguments.seconds / 3)
+    print(normal.line("normal"), flush=True)
+    over = await load.run(able * arguments.times, arguments.seconds)
+    print(over.line(f"{arguments.times:g} times"), flush=True)
+    first = await load.run(able * NORMAL, 1)
+    print(first.line("1 s after"), flush=True)
+    after = await load.run(able * NORMAL, arguments.seconds / 3)
+    print(after.line("normal again"))
+    half = len(over.memory) // 2
+    print(
+        f"p99 of accepted {_ms(over.accepted, 0.99) / _ms(normal.accepted, 0.99):.2f} times normal;"
+        f" memory of the second half {max(over.memory[half:]) / max(over.memory[:half]):.2f} times"
+        f" that of the first; refused in the first second after: {len(first.refused)}\n"
+    )
+
+
+def _picture() -> bytes:
+    image = decode(PHOTOGRAPH.read_bytes(), max_pixels=1 << 28).pixels
+    return cv2.imencode(".jpg", cv2.resize(image, (SIDE, SIDE)))[1].tobytes()
+
+
+def _classifier(path: Path) -> Path:
+    from tests.inference import networks
+
+    return networks.train(path).path
+
+
+def main() -> None:
+    """Both models, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--times", type=float, default=10)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=("yolo", "onnx"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        detector = yolo_standin.write(Path(folder) / "yolo11n-shaped.onnx")
+        rows = json.dumps({"inputs": [[5.1, 3.5, 1.4, 0.2]]}).encode()
+        models = {
+            "yolo": (detector, _picture(), "image/jpeg"),
+            "onnx": (_classifier(Path(folder) / "kinds.onnx"), rows, "application/json"),
+        }
+        for runtime, (model, body, kind) in models.items():
+            if arguments.only in (None, runtime):
+                print(f"{runtime}: {model.name}, {arguments.threads} threads", flush=True)
+                with service(model, arguments.threads, runtime) as (url, process, _):
+                    asyncio.run(campaign(url, process, body, kind, arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Models of TensorFlow, Keras and LiteRT: the built-in runtime `tensorflow`."""

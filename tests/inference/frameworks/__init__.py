@@ -1,0 +1,1 @@
+"""Programs that train small models, run by the interpreter of `make frameworks`."""
