@@ -18,8 +18,9 @@ def cities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cities]:
         yield cities
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Closed after each module: while Playwright runs, no other test can have an event loop."""
     with launched() as browser:
         yield browser
 

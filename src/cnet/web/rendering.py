@@ -119,11 +119,13 @@ def word(prefix: str, value: str) -> str:
 def live(context: jinja2.runtime.Context, topics: str, part: str) -> Markup:
     """Attributes of an element whose content is the block `part`, and is kept up to date.
 
-    `topics`: what it depends on, separated by blanks (see `cnet.web.live`).
+    `topics`: what it depends on, separated by blanks (see `cnet.web.live`). A page that may also be
+    the answer to a form has its own path in `address`.
     """
     request: Request = context["request"]
     pairs = [(key, value) for key, value in request.query_params.multi_items() if key != "part"]
-    url = f"{request.url.path}?{urlencode([*pairs, ('part', part)])}"
+    path = context.get("address", request.url.path)
+    url = f"{path}?{urlencode([*pairs, ('part', part)])}"
     return Markup(
         'data-live="{}" hx-get="{}" hx-trigger="live" hx-target="this" hx-swap="morph:innerHTML" '
         'hx-disinherit="*"'

@@ -50,6 +50,7 @@ async def _page(
     values = {
         "node": shown_node(context, known),
         "state": known.state,
+        "address": _address(node_id),
         "workloads": there[: -WORKLOADS_SHOWN - 1 : -1],
         "workloads_total": len(there),
         "links": None,
@@ -61,6 +62,10 @@ async def _page(
         values["links"] = answer.json["links"] if answer.ok else []
         values["links_problem"] = None if answer.ok else answer.details
     return page(request, "nodes/page.html", values, status=status)
+
+
+def _address(node_id: str) -> str:
+    return f"/nodes/{quote(node_id, safe='')}"
 
 
 @router.post("/labels", dependencies=[RequireWrite])
@@ -87,7 +92,7 @@ async def label(
         return await _page(
             request, web, node_id, problem=answer.details, given=label, status=answer.status
         )
-    return see_other(request, f"/nodes/{quote(node_id, safe='')}")
+    return see_other(request, _address(node_id))
 
 
 @router.get("/{action}", dependencies=[RequireWrite])
@@ -113,4 +118,4 @@ async def act(node_id: str, action: str, request: Request, web: Web) -> Response
     if not answer.ok:
         return await _page(request, web, node_id, problem=answer.details, status=answer.status)
     gone = web.context.exchange.view.get(node_id) is None
-    return see_other(request, "/topology" if gone else f"/nodes/{quote(node_id, safe='')}")
+    return see_other(request, "/topology" if gone else _address(node_id))

@@ -25,8 +25,8 @@ PENDING_SHOWN = 8
 EVENTS_SHOWN = 12
 FAILED_LATELY_S = 3_600
 CHART_WIDTH, CHART_HEIGHT = 240, 40
-SHORTEST_S = 300
-"""of time that is drawn; grows with the age of the agent, to all that is kept"""
+SHORTEST_CHART_S = 300
+"""An agent that has just started has little to draw; the hour fills up from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,6 @@ class Quota:
     """path of what was held"""
     used_line: str
     """path of what the machine really used; empty where nobody measures that"""
-    drawn_s: float
-    """how much time is drawn"""
 
 
 @router.get("/")
@@ -59,6 +57,7 @@ async def overview(request: Request, web: Web) -> Response:
         "own": manager.own_node,
         "up_s": clock.now() - context.started_at,
         "quotas": quotas(context),
+        "span_s": _span_s(manager.history.samples()),
         "counts": [(status, counts.get(status, 0)) for status in WIRE_STATUSES],
         "pending": pending[:PENDING_SHOWN],
         "pending_more": len(pending) - PENDING_SHOWN,
@@ -74,8 +73,7 @@ def quotas(context: ApiContext) -> list[Quota]:
     ledger = context.manager.ledger
     samples = context.manager.history.samples()
     held, total = ledger.allocated, ledger.capacity
-    oldest = samples[0].at if samples else clock.now()
-    drawn_s = min(KEPT_S, max(SHORTEST_S, clock.now() - oldest))
+    span_s = _span_s(samples)
 
     def one(
         name: str,
@@ -91,9 +89,8 @@ def quotas(context: ApiContext) -> list[Quota]:
             show(max(0, of(total) - of(held))),
             show(of(total)),
             formats.percent(of(held), of(total)),
-            _area(_points(now, of(total), drawn_s)),
-            _line(_points(measured, of(total), drawn_s)),
-            drawn_s,
+            _area(_points(now, of(total), span_s)),
+            _line(_points(measured, of(total), span_s)),
         )
 
     found = [
@@ -106,25 +103,33 @@ def quotas(context: ApiContext) -> list[Quota]:
     return found
 
 
-def _points(
-    values: Sequence[tuple[float, float]], top: float, drawn_s: float
-) -> list[tuple[float, float]]:
-    """Times and values from 0 to `top` in the coordinates of the drawing."""
+def _span_s(samples: Sequence[Sample]) -> float:
+    """Seconds that the drawings reach back."""
+    if not samples:
+        return SHORTEST_CHART_S
+    return min(KEPT_S, max(SHORTEST_CHART_S, clock.now() - samples[0].at))
+
+
+Points = list[tuple[float, float]]
+
+
+def _points(values: Sequence[tuple[float, float]], top: float, span_s: float) -> Points:
+    """Times of the span and values from 0 to `top` in the coordinates of the drawing."""
     end = clock.now()
     return [
         (
-            CHART_WIDTH * (1 - min(drawn_s, max(0.0, end - at)) / drawn_s),
+            CHART_WIDTH * (1 - min(1.0, max(0.0, end - at) / span_s)),
             CHART_HEIGHT * (1 - formats.percent(value, top) / 100),
         )
         for at, value in values
     ]
 
 
-def _line(points: Sequence[tuple[float, float]]) -> str:
+def _line(points: Points) -> str:
     return "".join(f"{'L' if index else 'M'}{x:.1f} {y:.1f}" for index, (x, y) in enumerate(points))
 
 
-def _area(points: Sequence[tuple[float, float]]) -> str:
+def _area(points: Points) -> str:
     """Steps: what is held does not change between two samples bit by bit."""
     path = f"M{points[0][0]:.1f} {CHART_HEIGHT}"
     before = CHART_HEIGHT * 1.0

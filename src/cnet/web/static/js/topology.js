@@ -58,7 +58,13 @@ function place(id, left, top, below, found) {
   return width;
 }
 
-function elements(nodes) {
+/** How far a line between peers is bent, downwards: it passes below what stands between them. */
+function bend(from, to) {
+  const across = (to.x - from.x) / STEP_X;
+  return from.y === to.y ? Math.sign(across) * (Math.abs(across) < 2 ? 0.01 : 34 * Math.abs(across)) : 30;
+}
+
+function elements(nodes, at) {
   const known = new Set(nodes.map((node) => node.id));
   const found = nodes.map((node) => ({ group: "nodes", data: data(node) }));
   const pairs = new Set();
@@ -71,7 +77,7 @@ function elements(nodes) {
       const id = `${one}\n\n${other}`;
       if (known.has(peer) && !pairs.has(id)) {
         pairs.add(id);
-        found.push({ group: "edges", data: { id, source: one, target: other, peer: 1 } });
+        found.push({ group: "edges", data: { id, source: one, target: other, peer: 1, bend: bend(at[one], at[other]) } });
       }
     }
   }
@@ -95,7 +101,7 @@ function style(many) {
     { selector: "node[?draining]", style: { "border-style": "double", "border-width": 4 } },
     { selector: "node[?own]", style: { "border-width": 3, "font-weight": 600 } },
     { selector: "edge", style: { width: 1.5, "line-color": colour("--line-strong"), "curve-style": many ? "haystack" : "bezier", opacity: 0.7 } },
-    { selector: "edge[?peer]", style: { "line-style": "dashed", "curve-style": many ? "haystack" : "unbundled-bezier", "control-point-distances": [30], "control-point-weights": [0.5] } },
+    { selector: "edge[?peer]", style: { "line-style": "dashed", "curve-style": many ? "haystack" : "unbundled-bezier", "control-point-distances": (edge) => [edge.data("bend")], "control-point-weights": [0.5] } },
     { selector: ":active", style: { "overlay-opacity": 0.08 } },
   ];
 }
@@ -172,12 +178,13 @@ class Graph {
     const first = this.shape === "";
     this.shape = shape;
     this.many = nodes.length > FEW;
+    const at = places(nodes);
     this.drawn.batch(() => {
       this.drawn.elements().remove();
-      this.drawn.add(elements(nodes));
+      this.drawn.add(elements(nodes, at));
     });
     this.drawn.style(style(this.many));
-    this.drawn.layout({ name: "preset", positions: places(nodes), fit: false }).run();
+    this.drawn.layout({ name: "preset", positions: at, fit: false }).run();
     if (first) this.fit();
     this.container.dataset.nodes = nodes.length;
   }
