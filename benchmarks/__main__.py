@@ -16,6 +16,7 @@ PROGRAMS = (
     ("benchmarks.delegation",),
     ("benchmarks.service_route",),
     ("benchmarks.service_hops",),
+    ("benchmarks.service_traffic",),
     ("benchmarks.yolo_predict",),
     ("benchmarks.yolo_predict", "--model", "examples/ml_models/shapes_yolo.onnx"),
     ("benchmarks.serving_overload",),

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.engine import Engine, missing
+from tests.support.parallel import reaching_out
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "cnet:latest"
@@ -87,7 +88,7 @@ def _base(folder: Path) -> Path:
     if given := os.environ.get("CNET_TEST_IMAGE_BASE"):
         return Path(given)
     tar = folder / "base.tar"
-    argv = ["mmdebstrap", "--mode=root", "--variant=essential"]
+    argv = [*reaching_out(), "mmdebstrap", "--mode=root", "--variant=essential"]
     argv += ["--include=python3,python3-venv,passwd", "bookworm", str(tar)]
     made = subprocess.run(argv, capture_output=True, text=True, check=False)
     if made.returncode and any(word in made.stderr for word in UNREACHABLE):
@@ -110,7 +111,16 @@ def _add_wheels(wheels: Path) -> None:
         shutil.copytree(given, wheels)
         return
     wheels.mkdir(parents=True)
-    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
+    argv = [
+        *reaching_out(),
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--only-binary",
+        ":all:",
+    ]
     argv += ["--no-deps", "--require-hashes", "-r", str(ROOT / "requirements" / "runtime.lock")]
     done = subprocess.run(
         [*argv, "--dest", str(wheels)], capture_output=True, text=True, check=False

@@ -24,6 +24,7 @@ LONGEST_FIRST = ("fuzz", "chaos", "web", "network", "containers", "packaging", "
 _CLONE_NEWNET = 0x40000000
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
+_machine: int | None = None  # descriptor of the namespace that this process has left
 
 
 def workers() -> int:
@@ -50,6 +51,8 @@ def leave_the_network() -> None:
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         return
+    global _machine
+    _machine = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET) != 0:
         number = ctypes.get_errno()
@@ -57,6 +60,13 @@ def leave_the_network() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP))
     _reap_at_the_end(Path("/proc/thread-self/ns/net").stat().st_ino)
+
+
+def reaching_out() -> list[str]:
+    """Words before a command that has to reach other machines, as mirrors of packages."""
+    if _machine is None:
+        return []
+    return ["nsenter", f"--net=/proc/{os.getpid()}/fd/{_machine}", "--"]
 
 
 def _reap_at_the_end(namespace: int) -> None:
