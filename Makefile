@@ -14,7 +14,7 @@ TORCH ?= torch==2.13.0
 # The tests start hundreds of agents: without the compiled files each would compile all of CNET.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup s3-clients frameworks demo test test-fast check fmt lint types layers bench web web-check clean help
+.PHONY: setup s3-clients frameworks demo test test-fast check fmt lint types layers bench web web-check screenshots clean help
 
 help:  ## what there is to make
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ web: web/node_modules/.ready  ## style sheet, scripts and icons of the web page,
 
 web-check: web/node_modules/.ready
 	cd web && node build.mjs --check
+
+screenshots: setup  ## pictures of the web page, into docs/images
+	$(BIN)/python -m tools.screenshots
 
 clean:
 	rm -rf $(VENV) web/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

@@ -21,6 +21,7 @@ PROGRAMS = (
     ("benchmarks.yolo_predict", "--model", "examples/ml_models/shapes_yolo.onnx"),
     ("benchmarks.serving_overload",),
     ("benchmarks.s3",),
+    ("benchmarks.web",),
 )
 
 for module, *options in PROGRAMS:

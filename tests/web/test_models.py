@@ -81,6 +81,19 @@ def test_a_face_is_framed_on_the_picture(served: str, visit: Visit) -> None:
     shown.accessible()
 
 
+def test_a_model_of_another_agent_is_tried_from_here(
+    served: str, cities: Cities, visit: Visit
+) -> None:
+    with removed_after(cities.urls["suqian"], "far-faces") as client:
+        client.submit({"name": "far-faces", "type": "opencv", "config": {}})
+        shown = visit(f"{cities.urls['changzhou']}/")
+        shown.until_live()
+        while shown.page.goto(f"{cities.urls['changzhou']}/models/far-faces").status == 404:  # type: ignore[union-attr]
+            shown.expected.append("404")
+        shown.page.set_input_files("#picture-file", ASTRONAUT)
+        expect(shown.page.locator("#boxes .box-frame")).to_have_count(1)
+
+
 def test_the_slider_hides_what_is_less_sure(served: str, visit: Visit, tmp_path: Path) -> None:
     shown = visit(f"{served}/models/shapes")
     shown.page.set_input_files("#picture-file", picture(tmp_path))

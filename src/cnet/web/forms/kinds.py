@@ -18,6 +18,7 @@ from cnet.executors.gateway import DataGatewayConfig
 from cnet.executors.inference import FIELDS_OF_TYPES, MODEL_TYPES, MlModelConfig, OpenCvConfig
 from cnet.executors.process import ProcessConfig
 from cnet.executors.reservation import ReservationConfig
+from cnet.executors.training import ALLOWED_TYPES, TrainingConfig
 from cnet.manager.admission import DEFAULT_RESTART
 from cnet.model.workload import WorkloadSpec
 from cnet.web.forms.fields import FormField, Group
@@ -187,6 +188,16 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         hidden=frozenset({"run_as"}),
         initial={"config.service_port": "9091", **_room("0.2", "128")},
     ),
+    "ml": Layout(
+        basic=("model_type", "model_path", "script_path", "args", "env"),
+        hidden=frozenset({"health"}),
+        initial=_ROOM_1,
+        hints={
+            "config.model_type": Hint(choices=ALLOWED_TYPES),
+            "config.args": _WORDS,
+            "config.idle_s": Hint(unit="s"),
+        },
+    ),
     "reservation": Layout(
         basic=("seconds",),
         hidden=_NOT_OF_DATA,
@@ -199,6 +210,7 @@ KINDS: Final[Mapping[str, tuple[type[BaseModel], bool]]] = {
     "container": (ContainerConfig, False),
     "mlmodel": (MlModelConfig, True),
     "opencv": (OpenCvConfig, True),
+    "ml": (TrainingConfig, False),
     "data": (DataConfig, False),
     "datagateway": (DataGatewayConfig, True),
     "reservation": (ReservationConfig, False),

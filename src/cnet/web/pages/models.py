@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Final, Literal
 
+import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -38,6 +39,8 @@ class Service:
     reason: str | None
     node_id: str
     ready: bool
+    listed: bool = True
+    """this agent has a page of its workload"""
 
     @property
     def mode(self) -> Literal["picture", "tensors"]:
@@ -67,6 +70,7 @@ async def models(
 async def model(request: Request, web: Web, name: str) -> Response:
     """One model by the name of its service: its replicas, and a place to try it."""
     replicas = [service for service in _services(web, "") if service.name == name]
+    replicas = replicas or await _elsewhere(request, web, name)
     if not replicas:
         raise HTTPException(404)
     values = {
@@ -77,6 +81,39 @@ async def model(request: Request, web: Web, name: str) -> Response:
         "wants_token": web.sessions is not None,
     }
     return page(request, "models/model.html", values)
+
+
+async def _elsewhere(request: Request, web: WebState, name: str) -> list[Service]:
+    """Replicas that other agents took, as far as the view tells of them."""
+    found = [
+        (workload_id, node.node_id)
+        for node in web.context.exchange.view.nodes()
+        for workload_id in node.state.services.get(name, ())
+    ]
+    if not found:
+        return []
+    answer = await web.api.ask(request, "GET", f"/services/{name}/info")
+    try:
+        said = answer.json if answer.ok else {}
+    except orjson.JSONDecodeError:
+        said = None
+    info = said if isinstance(said, dict) else {}  # it may be no model at all
+    runtime = info.get("model_type") or info.get("service_type") or ""
+    detail = info.get("model_path") or info.get("cascade_type") or ""
+    return [
+        Service(
+            id=workload_id,
+            name=name,
+            runtime=str(runtime),
+            detail=str(detail),
+            status="running",
+            reason=None,
+            node_id=node_id,
+            ready=True,
+            listed=False,
+        )
+        for workload_id, node_id in found
+    ]
 
 
 def _services(web: WebState, query: str) -> Iterator[Service]:

@@ -29,6 +29,7 @@ ICONS = {
     "data": "database",
     "datagateway": "server",
     "reservation": "clock",
+    "ml": "activity",
 }
 
 
