@@ -102,11 +102,9 @@ def _session(model: Path, threads: int) -> ort.InferenceSession:
 
 
 @contextmanager
-def service(
-    model: Path, threads: int, runtime: str = "yolo"
-) -> Iterator[tuple[str, psutil.Process, float]]:
+def service(model: Path, threads: int) -> Iterator[tuple[str, psutil.Process, float]]:
     """Address and process of a running service, and the seconds until it was ready."""
-    command = [sys.executable, "-m", "cnet.inference", runtime, "--model", str(model)]
+    command = [sys.executable, "-m", "cnet.inference", "yolo", "--model", str(model)]
     with tempfile.TemporaryFile("w+") as log:
         started = time.perf_counter()
         process = subprocess.Popen([*command, "--threads", str(threads)], stderr=log)

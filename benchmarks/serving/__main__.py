@@ -1,7 +1,7 @@
 """Serving a scikit-learn model, in one run with four peers that have environments of their own.
 
     python -m benchmarks.serving --envs DIR --make        (once: some minutes, and 2 GB)
-    python -m benchmarks.serving --envs DIR [--rounds 3] [--seconds 4]
+    python -m benchmarks.serving --envs DIR [--rounds 3] [--seconds 3]
 
 Every round starts each system, takes the time to its first right answer, drives it with `wrk` at
 1, 16 and 64 connections, and weighs it. Medians of the rounds are printed, and ratios to the best
@@ -30,7 +30,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.serving.systems import CLASS, CNET, HERE, PEERS, ROW, Running, System, started
+from benchmarks.serving.systems import (
+    CLASS,
+    CNET,
+    HERE,
+    PEERS,
+    ROW,
+    BrokenError,
+    Running,
+    System,
+    started,
+)
 
 CONNECTIONS = (1, 16, 64)
 WARM_UP_S = 1
@@ -61,7 +71,7 @@ def main() -> None:
     parser.add_argument("--envs", type=Path, required=True, help="folder of the environments")
     parser.add_argument("--make", action="store_true", help="make them, and do no more")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4, help="of each load")
+    parser.add_argument("--seconds", type=int, default=3, help="of each load")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="of the peers")
     parser.add_argument("--no-yolo", action="store_true")
     options = parser.parse_args()
@@ -99,10 +109,15 @@ def measure(
         folder = Path(name)
         train(folder)
         for number in range(rounds):
-            for system in systems:
-                with started(system, envs, folder) as running:
-                    found[system.name].append(one_round(running, folder, seconds))
-                done = found[system.name][-1]
+            for system in list(systems):
+                try:
+                    with started(system, envs, folder) as running:
+                        done = one_round(running, folder, seconds)
+                except BrokenError as error:
+                    print(f"round {number + 1}: left out from now on: {error}", flush=True)
+                    systems.remove(system)
+                    continue
+                found[system.name].append(done)
                 rates = ", ".join(f"{load.per_second:.0f}" for load in done.loads.values())
                 print(f"round {number + 1} {system.name}: {rates} requests/s", flush=True)
     return found
@@ -142,7 +157,7 @@ def drive(running: Running, body: Path, connections: int, seconds: int) -> Load:
     used = running.cpu_s() - used
     told = json.loads(done.stdout.splitlines()[-1])
     if told["bad"] or not told["requests"]:
-        raise RuntimeError(f"{running.system.name}: {told}")
+        raise BrokenError(f"{running.system.name}: {told}")
     count = told["requests"]
     return Load(count / told["seconds"], used * 1000 / count, told["p50_ms"], told["p99_ms"])
 

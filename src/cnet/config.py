@@ -203,6 +203,16 @@ class ModelSettings(_Section):
     )
 
 
+class DockerTlsSettings(_Section):
+    """TLS with an engine that listens on a port of this machine, `docker.host: tcp://…`."""
+
+    enabled: bool = False
+    ca_file: Path | None = Field(None, description="who vouches for it; default: the system's")
+    cert_file: Path | None = Field(None, description="what this agent shows to it")
+    key_file: Path | None = Field(None, description="of cert_file; default: in it")
+    verify: bool = Field(True, description="false: the engine may be anybody")
+
+
 class DockerSettings(_Section):
     """Containers on this node, by the Docker Engine API."""
 
@@ -215,6 +225,7 @@ class DockerSettings(_Section):
     volume_roots: list[str] = Field(
         default_factory=list, description="folders below which a container may be given some"
     )
+    tls: DockerTlsSettings = Field(default_factory=DockerTlsSettings)
     registry_auth_file: Path | None = Field(
         None, description="credentials for pulls, as `docker login` writes them"
     )
@@ -305,6 +316,11 @@ def load(
     _require_absolute("storage.roots", settings.storage.roots)
     _require_absolute("docker.volume_roots", settings.docker.volume_roots)
     _require_object_store(settings.storage)
+    if settings.docker.tls.enabled and settings.docker.host is None:
+        raise ConfigError(
+            "docker.tls.enabled: goes with docker.host, which must be given; for DOCKER_HOST set "
+            "DOCKER_TLS_VERIFY and DOCKER_CERT_PATH"
+        )
     return settings
 
 

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +208,39 @@ def test_loaded_once_kept_warm_and_given_back(node: Node, models: Models) -> Non
     reply = node.http.delete(f"/api/workloads/{model_id}")
     assert reply.status_code == 200
     wait_until(lambda: not node.json(node.http.get("/api/workloads"))["workloads"], timeout_s=30)
+
+
+def test_unloaded_while_it_is_asked(node: Node, models: Models) -> None:
+    """Whoever asks then waits for it to come back."""
+    model_id = models.trained(ECHO, idle_s=3600)
+    models.predict(model_id, 0)
+    service_id = models.service(model_id)["id"]
+    asking = threading.Event()
+
+    def ask(number: int) -> list[str]:
+        refusals, count = [], 0
+        while not asking.is_set() or count < 3:
+            reply = models.ask(model_id, number)
+            count += 1
+            if reply.status_code != 200:
+                refusals.append(reply.text)
+        return refusals
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask, number) for number in range(4)]
+        try:
+            for number in range(2, 4):
+                reply = node.http.post(f"/api/workloads/{service_id}/stop?wait=false")
+                assert reply.status_code == 200, reply.text
+                node.wait(service_id, partial(_runs_again, attempt=number))
+        finally:
+            asking.set()
+        refusals = [refusal for each in asked for refusal in each.result()]
+    assert not refusals
+
+
+def _runs_again(service: Json, *, attempt: int) -> bool:
+    return service["attempt"] >= attempt and service["status"] == "running"
 
 
 def test_unloaded_when_idle(node: Node, models: Models) -> None:

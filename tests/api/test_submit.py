@@ -101,7 +101,7 @@ INVALID: list[tuple[Json, str]] = [
     (_service("opencv", service_host="no.such.host.invalid"), "config.service_host"),
     (_service("opencv", service_host="x" * 70), "config.service_host"),
     (_service("mlmodel", model_path="m.onnx"), "config.model_type"),
-    (_service("mlmodel", model_path="m.onnx", framework="pytorch"), "config.model_type"),
+    (_service("mlmodel", model_path="m.onnx", framework="mxnet"), "config.model_type"),
     (_service("mlmodel", model_type="yolo"), "config.model_path"),
     (_service("mlmodel", model_type="yolo", model_path="no/such.onnx"), "config.model_path"),
     (_service("mlmodel", model_type="yolo", model_path="m\0"), "config.model_path"),
@@ -115,6 +115,17 @@ INVALID: list[tuple[Json, str]] = [
     ),
     (_service("mlmodel", framework="scikit-learn", model_path="m", labels=["a"]), "config.labels"),
     (_service("mlmodel", model_type="onnx", model_path="m", class_name="A"), "config.class_name"),
+    (_service("mlmodel", framework="keras", model_path="no/such/folder"), "config.model_path"),
+    (_service("mlmodel", framework="torch", model_path="no/such.pt"), "config.model_path"),
+    (
+        _service("mlmodel", framework="torch", model_path="m", script_path="no/such.py"),
+        "config.script_path",
+    ),
+    (
+        _service("mlmodel", framework="torch", model_path="m", inputs={"x": ["FP31", [-1]]}),
+        "config.inputs",
+    ),
+    (_service("mlmodel", model_type="onnx", model_path="m", max_batch=0), "config.max_batch"),
     (
         _service("mlmodel", model_type="custom", model_path="m", class_name="a b"),
         "config.class_name",

@@ -29,8 +29,7 @@ pytestmark = [
 KILLS = int(os.environ.get("CNET_TEST_CONTAINER_KILLS", "12"))
 SEED = 5
 CAUGHT_AS = {
-    # Not found, it passes for never started: started again, or refused for its name.
-    "no_attach": {"orphan", "doubled", "status", "touched", "log"},
+    "no_attach": {"orphan", "status", "touched", "log", "doubled"},
     "copied_again": {"log"},
     "sweeps_others": {"foreign"},
 }

@@ -83,6 +83,37 @@ def test_a_web_server_answers_at_its_port_and_as_a_service(
     assert not answers(web["endpoint"])
 
 
+def test_the_seeds_container_from_submit_to_delete(agent: AgentProcess, engine: Engine) -> None:
+    client = agent.client
+    body = {  # seed 002, but for the image and its program
+        "name": "test-container",
+        "type": "container",
+        "requirements": {"cpu": 1.0, "memory": 536870912},
+        "config": {
+            "image": IMAGE,
+            "command": ["sh"],
+            "args": ["-c", "echo serving; echo hello >/www/index.html; httpd -f -p 80 -h /www"],
+            "ports": [80],
+            "healthcheck": {"http": "/", "interval": 1},
+        },
+    }
+    reply = httpx.post(f"{agent.url}/api/workloads", json=body, timeout=120)
+    assert reply.status_code == 201, reply.text
+    made = reply.json()
+    assert made["status"] == "running", made
+    used = client.resources()["used"]
+    assert (used["cpu"], used["memory"], used["gpu"]) == (1.0, 536870912, 0)
+    for url in (made["endpoint"], f"{agent.url}/services/test-container/index.html"):
+        assert httpx.get(url, timeout=30).text == "hello\n"
+    assert client.logs(made["id"])["logs"] == ["serving"]
+    assert client.exec(made["id"], ["cat", "/www/index.html"])["stdout"] == "hello\n"
+    assert client.stop(made["id"])["workload"]["status"] == "stopped"
+    assert not any(client.resources()["used"].values()) and engine.names() == set()
+    assert httpx.get(f"{agent.url}/services/test-container/", timeout=30).status_code == 404
+    client.delete(made["id"])
+    assert client.list() == []
+
+
 def answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=10).status_code == 404
@@ -110,6 +141,31 @@ def test_it_is_named_labelled_and_limited(client: AgentClient, engine: Engine) -
     assert client.resources()["used"]["memory"] == 64 * MIB
     used = client.usage(made["id"])
     assert used["processes"] >= 1 and used["rss_bytes"] > 0
+
+
+def test_usage_is_that_of_all_that_runs_in_it(client: AgentClient) -> None:
+    body = spec(
+        "sh",
+        "-c",
+        f"{WEB['command']} & while :; do :; done & while :; do :; done",
+        config={"ports": [80]},
+        stop_grace_s=0,
+    )
+    made = client.submit(body)
+    wait_until(lambda: answers(made["endpoint"]), timeout_s=30)
+
+    def used() -> dict[str, Any]:
+        return client.usage(made["id"])
+
+    wait_until(lambda: used()["cpu_s"] > 1, timeout_s=60)
+    first = used()
+    assert first["processes"] == 3 and first["rss_bytes"] > 0, first
+    assert first["received_bytes"] > 0 and first["sent_bytes"] > 0, first
+    for _ in range(20):
+        answers(made["endpoint"])
+    wait_until(lambda: used()["received_bytes"] >= first["received_bytes"] + 20 * 100, timeout_s=30)
+    alone = client.submit(sleeper(name="alone", config={"network": "none"}, stop_grace_s=0))
+    assert client.usage(alone["id"])["received_bytes"] is None
 
 
 def test_what_is_said_of_it_reaches_the_program(client: AgentClient) -> None:
@@ -273,6 +329,14 @@ def refused(agent: AgentProcess, body: dict[str, Any]) -> tuple[int, str, str]:
         ({"image": IMAGE, "labels": {"cnet.workload_id": "x"}}, "config.labels", "cnet."),
         ({"image": IMAGE, "privileged": True}, "config.privileged", "unknown field"),
         ({"image": "cnet-test/none", "pull": "never"}, "config.image", "not on this node"),
+        ({"image": IMAGE, "healthcheck": {}}, "config.healthcheck", "test, http and tcp"),
+        ({"image": IMAGE, "healthcheck": {"http": "/"}}, "config", "healthcheck.port"),
+        ({"image": IMAGE, "restart_policy": "often"}, "config.restart_policy", "pattern"),
+        (
+            {"image": IMAGE, "volumes": ["data://a:/b:rw"]},
+            "config.volumes.0.container_path",
+            "absolute",
+        ),
     ],
 )
 def test_bad_configs_name_their_field(

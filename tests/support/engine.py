@@ -59,6 +59,8 @@ class Engine:
     """more of `dockerd`"""
     process: subprocess.Popen[bytes] | None = None
     bridge: str = ""
+    more: tuple[str, ...] = ()
+    """further arguments"""
 
     @property
     def socket(self) -> Path:
@@ -110,7 +112,13 @@ class Engine:
         argv += ["--exec-root", str(self.folder / "exec"), "-p", str(self.folder / "pid")]
         argv += ["--bridge", self.bridge, "--iptables=false", "--ip-forward=false"]
         argv += ["--ip-masq=false", "--userland-proxy=true"]
-        argv += ["--config-file", str(self.folder / "no-such-file"), "--shutdown-timeout", "5"]
+        argv += [
+            "--config-file",
+            str(self.folder / "no-such-file"),
+            "--shutdown-timeout",
+            "5",
+            *self.more,
+        ]
         argv += self.options
         (self.folder / "no-such-file").write_text("{}")
         with (self.folder / "log").open("ab") as log:

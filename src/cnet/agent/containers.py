@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from cnet.config import Settings
+from cnet.config import DockerSettings, Settings
+from cnet.executors.container.discovery import TlsFiles
 from cnet.executors.container.executor import ContainerSettings
 from cnet.manager import Journal, Manager
 
@@ -30,6 +31,14 @@ class KnownWorkloads:
         return {workload.id for workload in self._manager.workloads()}
 
 
+def _tls(docker: DockerSettings) -> TlsFiles | None:
+    if not docker.tls.enabled:
+        return None
+    files = (docker.tls.ca_file, docker.tls.cert_file, docker.tls.key_file)
+    ca, cert, key = (file and file.expanduser() for file in files)
+    return TlsFiles(ca=ca, cert=cert, key=key, verify=docker.tls.verify)
+
+
 def container_settings(
     settings: Settings, data_dir: Path, *, instance: str, known: KnownWorkloads
 ) -> ContainerSettings | None:
@@ -41,6 +50,7 @@ def container_settings(
         root=data_dir / FOLDER,
         instance=instance,
         host=docker.host,
+        tls=_tls(docker),
         volume_roots=tuple(map(Path, docker.volume_roots)),
         registry_auth_file=docker.registry_auth_file and docker.registry_auth_file.expanduser(),
         known=known,

@@ -300,6 +300,10 @@ class UsageBody(Body):
     cpu_s: float = Field(description="CPU seconds so far")
     rss_bytes: int
     processes: int
+    received_bytes: int | None = Field(description="over networks so far; containers only")
+    sent_bytes: int | None
+    read_bytes: int | None = Field(description="from block devices so far; containers only")
+    written_bytes: int | None
     at: str
     gpus: list[GpuBody] | None = Field(None, description="the devices it holds; absent: none")
 

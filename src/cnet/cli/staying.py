@@ -5,6 +5,7 @@ from __future__ import annotations
 from cnet.cli import exit_codes
 from cnet.cli.exit_codes import ExitCode
 from cnet.cli.output import emit, emit_bytes, emit_json_line, note, printable
+from cnet.cli.progress import FetchProgress
 from cnet.client import AgentClient, JsonObject
 from cnet.client.agent import ENDED
 
@@ -32,9 +33,18 @@ class Stay:
         is_process = spec.get("type") == "process"
         workload = self._client.submit(spec, wait=is_process and not detach)
         if not detach and workload["status"] == "pending":
-            workload = self._client.wait_for(workload["id"], until=_has_settled)
+            workload = self._until_settled(workload)
         self._show(workload)
         return workload
+
+    def _until_settled(self, workload: JsonObject) -> JsonObject:
+        with FetchProgress(quiet=self._quiet or self._as_json) as progress:
+
+            def has_settled(now: JsonObject) -> bool:
+                progress.show(now)
+                return _has_settled(now)
+
+            return self._client.wait_for(workload["id"], until=has_settled)
 
     def follow(self, workload: JsonObject) -> int:
         """Print its log until it has ended; its exit code."""

@@ -18,6 +18,7 @@ from cnet.executors.environment import (
 
 MAX_SIDE = 4096
 """Columns or rows of a terminal."""
+MAX_STDIN_CHARACTERS = 1024 * 1024
 
 
 class TerminalSize(BaseModel):
@@ -41,7 +42,7 @@ class ExecRequest(BaseModel):
     working_dir: str | None = Field(None, min_length=1, max_length=4096)
     user: str | None = Field(None, min_length=1, max_length=128)
     tty: bool = Field(False, description="give it a terminal; its two outputs are one then")
-    stdin: bool | Text = Field(
+    stdin: bool | str = Field(
         False, description="text for it to read; true, over a WebSocket: what is sent"
     )
     size: TerminalSize = Field(default_factory=TerminalSize)
@@ -77,6 +78,8 @@ class ExecRequest(BaseModel):
     def _sound_stdin(cls, stdin: bool | str) -> bool | str:
         if isinstance(stdin, str):
             require_unicode(stdin)
+            if len(stdin) > MAX_STDIN_CHARACTERS:
+                raise ValueError(f"text has at most {MAX_STDIN_CHARACTERS} characters")
         return stdin
 
     @field_validator("working_dir", "user")

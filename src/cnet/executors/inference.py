@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from math import ceil
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import anyio
 from pydantic import Field, field_validator
@@ -57,7 +57,11 @@ FIELDS_OF_TYPES = {
 }
 """Fields of a config that only some model types have a use for."""
 
-Tensor = tuple[str, list[int]]
+Datatype = Literal[
+    "BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"
+]  # fmt: skip
+Size = Annotated[int, Field(ge=-1, lt=1 << 31)]
+Tensor = tuple[Datatype, Annotated[list[Size], Field(max_length=32)]]
 """Datatype of the Open Inference Protocol, and shape: `["FP32", [-1, 4]]`."""
 
 
@@ -210,9 +214,9 @@ class _ModelServer(DataUser, ServiceExecutor):
         return False
 
     async def _require_file(self, config: Any, path: str) -> None:
-        if is_ref(path) or (self.may_be_folder(config) and await anyio.Path(path).is_dir()):
-            return
-        await _require_file(f"config.{self.path_field}", path)
+        if not is_ref(path):
+            or_folder = self.may_be_folder(config)
+            await _require_file(f"config.{self.path_field}", path, or_folder=or_folder)
 
     def _local(self, task: Task) -> str:
         path: str = getattr(task.config, self.path_field)
@@ -358,13 +362,15 @@ def _script_server(task: Task, arguments: list[str]) -> Command:
     return replace(made, env={**made.env, SCRIPT_VARIABLES: variables})
 
 
-async def _require_file(field: str, path: str) -> None:
+async def _require_file(field: str, path: str, *, or_folder: bool = False) -> None:
+    there = anyio.Path(path)
     try:
-        found = await anyio.Path(path).is_file()
+        found = await there.is_file() or (or_folder and await there.is_dir())
     except (OSError, ValueError):  # too long a name, or a NUL in it
         found = False
     if not found:
-        raise SpecError(f"{field}: {path!r} is not a file on this node", field=field)
+        kind = "a file or folder" if or_folder else "a file"
+        raise SpecError(f"{field}: {path!r} is not {kind} on this node", field=field)
 
 
 def _inference(task: Task, arguments: list[str]) -> Command:

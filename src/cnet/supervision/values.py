@@ -93,11 +93,18 @@ class RunExit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What the living tree of a run uses now: CPU seconds so far, resident bytes, processes."""
+    """What the living tree of a run uses now: CPU seconds so far, resident bytes, processes.
+
+    Bytes that it has received, sent, read and written so far are None where nobody counts them.
+    """
 
     cpu_s: float
     rss_bytes: int
     processes: int
+    received_bytes: int | None = None
+    sent_bytes: int | None = None
+    read_bytes: int | None = None
+    written_bytes: int | None = None
 
 
 def check(spec: RunSpec) -> None:

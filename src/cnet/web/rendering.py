@@ -141,7 +141,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
-        extensions=["jinja2.ext.do"],
     )
     environment.globals.update(t=t, word=word, live=live, static=static_files.address)
     environment.filters.update(

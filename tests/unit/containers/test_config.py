@@ -18,12 +18,13 @@ from cnet.executors.base import Task
 from cnet.executors.commands import LogLimits
 from cnet.executors.container import creating
 from cnet.executors.container.checks import resolved
-from cnet.executors.container.config import ContainerConfig, Volume
+from cnet.executors.container.config import ContainerConfig, HealthCheck, Volume
 from cnet.executors.container.discovery import candidates
 from cnet.executors.container.engine import Engine
+from cnet.executors.container.health import check_of_image, watched
 from cnet.executors.container.images import Images, registry_of, with_registry
 from cnet.executors.container.ports import PortPublisher
-from cnet.model.workload import WorkloadSpec
+from cnet.model.workload import HealthSpec, WorkloadSpec
 
 LOGS = LogLimits(max_bytes=10_485_760, files=2)
 
@@ -333,3 +334,76 @@ def test_the_same_port_twice_is_refused() -> None:
     with pytest.raises(ValidationError, match="twice"):
         config(ports=["8080:80", "8080:81"])
     assert len(config(ports=["8080:80", "8080:80/udp", "80", "80"]).ports) == 4
+
+
+# --- health checks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ({"test": "curl -f x || exit 1"}, ["/bin/sh", "-c", "curl -f x || exit 1"]),
+        ({"command": ["a", 1]}, ["a", "1"]),
+        ({"test": ["CMD", "a", "b"]}, ["a", "b"]),
+        ({"test": ["CMD-SHELL", "a b"]}, ["/bin/sh", "-c", "a b"]),
+    ],
+)
+def test_forms_of_a_health_check(given: dict[str, Any], command: list[str]) -> None:
+    check = config(healthcheck={**given, "interval": "1m30s", "timeout": 2}).healthcheck
+    assert isinstance(check, HealthCheck)
+    assert (check.test, check.interval, check.timeout) == (command, 90.0, 2.0)
+    health = watched(check, HealthSpec(failures=7))
+    assert (health.interval_s, health.timeout_s) == (90.0, 2.0)
+    assert (health.failures, health.ready_timeout_s) == (7, 60)
+
+
+def test_http_asks_the_first_port_that_is_published() -> None:
+    check = config(healthcheck={"http": "/h"}, ports=["53/udp", "8080"]).healthcheck
+    assert isinstance(check, HealthCheck) and check.port == 8080
+
+
+@pytest.mark.parametrize("given", ["none", {"disable": True}, {"test": ["NONE"]}])
+def test_no_health_check_at_all(given: Any) -> None:
+    check = config(healthcheck=given).healthcheck
+    assert check is not None and check.disable
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"test": []},
+        {"test": "a", "tcp": 1},
+        {"test": "a", "disable": True},
+        {"http": "no-slash", "port": 80},
+        {"http": "/"},
+        {"tcp": 0},
+        {"test": "a", "interval": "soon"},
+        {"test": "a", "interval": 0},
+        {"test": "a", "retries": 0},
+        {"test": "a", "port": 80},
+        "sometimes",
+    ],
+)
+def test_what_is_no_health_check(given: Any) -> None:
+    with pytest.raises(ValidationError):
+        config(healthcheck=given)
+
+
+def test_the_health_check_of_an_image() -> None:
+    given = {"Test": ["CMD-SHELL", "a b"], "Interval": 2_000_000_000, "Retries": 5}
+    check = check_of_image({"Config": {"Healthcheck": given, "Shell": ["/bin/ash", "-ec"]}})
+    assert check is not None and check.test == ["/bin/ash", "-ec", "a b"]
+    assert (check.interval, check.timeout, check.retries) == (2.0, None, 5)
+    for nothing in ({}, {"Config": None}, {"Config": {"Healthcheck": {"Test": ["NONE"]}}}):
+        assert check_of_image(nothing) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "policy", "attempts"),
+    [("no", "never", 3), ("always", "always", 3), ("on-failure:5", "on_failure", 5)],
+)
+def test_restart_policies_of_engines(given: str, policy: str, attempts: int) -> None:
+    restart = config(restart_policy=given).restart
+    assert restart is not None and (restart.policy, restart.attempts) == (policy, attempts)
+    assert config().restart is None

@@ -30,7 +30,7 @@ class Service:
     async def predict(
         self, endpoint: str, input_data: Any, options: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """See `ModelServing.predict`."""
+        """See `ModelServing.predict`; ServiceGoneError when it does not answer at all."""
         if self._info is None:
             self._info = await self._ask(endpoint, b"GET", b"/info")
         question = ask(self._info, input_data, options)

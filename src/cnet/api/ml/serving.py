@@ -17,6 +17,7 @@ import structlog
 
 from cnet._support.clock import boottime
 from cnet.api.ml.service import Service
+from cnet.api.services.connection import ServiceGoneError
 from cnet.api.services.pool import ConnectionPool
 from cnet.errors import BadGatewayError, CnetError, ConflictError, NotFoundError, TransientError
 from cnet.executors.training import TrainingConfig, serving_config
@@ -93,12 +94,21 @@ class ModelServing:
         input as the service has put it.
         """
         with self._using(model.id):
-            service = await self._ready(model)
-            known = self._services.get(model.id)
-            if known is None or known.run != (service.id, service.status.attempt):
-                known = Service((service.id, service.status.attempt), self._pool)
-                self._services[model.id] = known
-            return await known.predict(service.status.endpoint or "", input_data, options)
+            try:
+                service = await self._ready(model)
+                return await self._asked(model, service, input_data, options)
+            except ServiceGoneError:  # unloaded in this very moment
+                service = await self._ready(model)
+                return await self._asked(model, service, input_data, options)
+
+    async def _asked(
+        self, model: Workload, service: Workload, input_data: Any, options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        run = (service.id, service.status.attempt)
+        known = self._services.get(model.id)
+        if known is None or known.run != run:
+            known = self._services[model.id] = Service(run, self._pool)
+        return await known.predict(service.status.endpoint or "", input_data, options)
 
     @contextmanager
     def _using(self, model_id: str) -> Iterator[None]:
@@ -120,6 +130,9 @@ class ModelServing:
     async def _ready(self, model: Workload) -> Workload:
         """The service, once it runs."""
         _require_trained(model)
+        loaded = self.find(model.id)
+        if loaded is not None and _is_ready(loaded, model):
+            return loaded
         async with self._uses[model.id].starting:
             service = await self._started(model)
         await service.until(_settled)
@@ -209,6 +222,10 @@ def _settled(status: WorkloadStatus) -> bool:
     return status.phase is Phase.RUNNING or status.is_terminal
 
 
+def _is_ready(service: Workload, model: Workload) -> bool:
+    return service.status.phase is Phase.RUNNING and not _is_stale(service, model)
+
+
 def _is_stale(service: Workload, model: Workload) -> bool:
     """Whether it was loaded before the file was made anew."""
     started, made = service.status.started_at, model.status.ended_at
@@ -216,6 +233,7 @@ def _is_stale(service: Workload, model: Workload) -> bool:
 
 
 def _require_trained(model: Workload) -> None:
+    model.require_executor()
     phase = model.status.phase
     if phase is Phase.COMPLETED:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from itertools import islice
 from typing import Annotated, Any
 
@@ -296,17 +297,12 @@ def _later(workload: Workload, what: str) -> str:
     responses={200: answer(schemas.UsageBody), **errors(404, 409, 422, 503)},
 )
 async def usage(workload_id: WorkloadId, context: Context) -> Response:
-    """CPU seconds and resident memory of all its processes, and the GPUs it holds."""
+    """CPU seconds and memory of all its processes, what a container has moved, the GPUs held."""
     workload = context.manager.get(workload_id)
     if (elsewhere := carried(context, workload.status.host)) is not None:
         return elsewhere
     used = await context.manager.usage(workload_id)
-    body: dict[str, Any] = {
-        "cpu_s": used.cpu_s,
-        "rss_bytes": used.rss_bytes,
-        "processes": used.processes,
-        "at": rfc3339(now()),
-    }
+    body: dict[str, Any] = {**asdict(used), "at": rfc3339(now())}
     if devices := workload.status.gpu_devices:
         body["gpus"] = await render.gpus(context.manager, devices)
     return json_response(body)

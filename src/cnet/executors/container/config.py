@@ -169,6 +169,7 @@ class HealthCheck(BaseModel):
     start_period: _Seconds | None = Field(
         None, description="seconds to become ready in; default: health.ready_timeout_s"
     )
+    disable: bool = Field(False, description="it is not asked, whatever its image says")
 
     @field_validator("test", mode="before")
     @classmethod
@@ -199,8 +200,9 @@ class HealthCheck(BaseModel):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if sum(way is not None for way in (self.test, self.http, self.tcp)) != 1:
-            raise ValueError("give one of test, http and tcp")
+        ways = sum(way is not None for way in (self.test, self.http, self.tcp))
+        if ways != (0 if self.disable else 1):
+            raise ValueError("give one of test, http and tcp, or none")
         if self.port is not None and self.http is None:
             raise ValueError("port: goes with http only")
         return self
@@ -241,7 +243,7 @@ class ContainerConfig(WithEnvironment):
     labels: dict[str, Text] = Field(default_factory=dict, max_length=256)
     init: bool = Field(False, description="a small init as process 1, which passes signals on")
     pull: Literal["missing", "always", "never"] = "missing"
-    healthcheck: HealthCheck | Literal["none"] | None = Field(
+    healthcheck: HealthCheck | None = Field(
         None, description="none, or an object; default: the image's own"
     )
     restart_policy: str | None = Field(
@@ -312,10 +314,8 @@ class ContainerConfig(WithEnvironment):
     @field_validator("healthcheck", mode="before")
     @classmethod
     def _disabled(cls, value: Any) -> Any:
-        nothing = value == {"disable": True} or (
-            isinstance(value, dict) and value.get("test") in ("NONE", ["NONE"])
-        )
-        return "none" if nothing else value
+        nothing = value == "none" or (isinstance(value, dict) and value.get("test") == ["NONE"])
+        return {"disable": True} if nothing else value
 
     @property
     def restart(self) -> RestartPolicy | None:
@@ -329,7 +329,7 @@ class ContainerConfig(WithEnvironment):
     @model_validator(mode="after")
     def _checked_by_http(self) -> Self:
         check = self.healthcheck
-        if not isinstance(check, HealthCheck) or check.test is not None:
+        if check is None or check.disable or check.test is not None:
             return self
         if self.network == "none":
             raise ValueError("healthcheck: with network 'none' only a test can tell")

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import ByteStream
 
+from cnet.executors.container.tls import TlsStream
+
 UNIX = "unix://"
 _MAX_HEAD_BYTES = 65_536
 _END_OF_HEAD = b"\r\n\r\n"
@@ -51,11 +53,16 @@ async def connect(address: Address) -> ByteStream:
         return await anyio.connect_unix(address.socket)
     parts = urlsplit(address.url)
     host, port = parts.hostname or "", parts.port or 0
+    raw = await anyio.connect_tcp(host, port)
     if address.tls is None:
-        return await anyio.connect_tcp(host, port)
-    return await anyio.connect_tcp(
-        host, port, tls=True, ssl_context=address.tls, tls_standard_compatible=False
-    )
+        return raw
+    stream = TlsStream(raw, address.tls, host)
+    try:
+        await stream.handshake()
+    except BaseException:
+        await anyio.aclose_forcefully(raw)
+        raise
+    return stream
 
 
 @asynccontextmanager

@@ -31,6 +31,7 @@ from cnet.executors.container import creating, records
 from cnet.executors.container.checks import require_network, require_possible, resolved
 from cnet.executors.container.config import ContainerConfig, HealthCheck
 from cnet.executors.container.data import DataVolumes
+from cnet.executors.container.discovery import TlsFiles
 from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
 from cnet.executors.container.exec import ContainerExec
 from cnet.executors.container.exec import sweep as exec_sweep
@@ -69,6 +70,8 @@ class ContainerSettings:
     """unique for `root`, and as lasting"""
     host: str | None = None
     """of the engine; None: the one that is found"""
+    tls: TlsFiles | None = None
+    """with `host`; None: as the address and the environment say"""
     volume_roots: Sequence[Path] = ()
     """folders below which a `host_path` may lie"""
     registry_auth_file: Path | None = None
@@ -89,7 +92,8 @@ class ContainerExecutor(PortPublisher):
         self._settings = settings
         self._data = DataVolumes(settings.root, inputs)
         self._logs = logs
-        self._engine = Engine(settings.host, label=f"{creating.LABEL_INSTANCE}={settings.instance}")
+        label = f"{creating.LABEL_INSTANCE}={settings.instance}"
+        self._engine = Engine(settings.host, label=label, tls=settings.tls)
         self._engine.on_change = self._engine_changed
         self._engine.on_connected = self._connected
         self._engine.on_event = self._hear
@@ -242,7 +246,7 @@ class ContainerExecutor(PortPublisher):
 
     def is_service(self, config: ContainerConfig) -> bool:
         """See `ChecksHealth`."""
-        return isinstance(config.healthcheck, HealthCheck)
+        return config.healthcheck is not None and not config.healthcheck.disable
 
     def restart(self, config: ContainerConfig) -> RestartPolicy | None:
         """See `ChoosesRestart`."""
@@ -256,7 +260,7 @@ class ContainerExecutor(PortPublisher):
     async def _check(self, task: Task) -> HealthCheck | None:
         config: ContainerConfig = task.config
         if config.healthcheck is not None:
-            return None if config.healthcheck == "none" else config.healthcheck
+            return None if config.healthcheck.disable else config.healthcheck
         run = self._runs.get(task.run_id)
         if run is None:
             return None
@@ -383,7 +387,7 @@ class ContainerExecutor(PortPublisher):
             await anyio.to_thread.run_sync(folder.note_exit, ended)
             return ended
         if details["State"]["Status"] == "created":  # the agent died before it was started
-            await self._remove_surely(details["Id"])
+            await self._remove_unstarted(details["Id"])
             return None
         return await self._watched(task, details, is_old=True)
 
@@ -394,10 +398,11 @@ class ContainerExecutor(PortPublisher):
             raise TransientError(f"the container engine: {error.message}") from error
         return details if details is not None and self._is_ours(details, task) else None
 
-    async def _remove_surely(self, container_id: str) -> None:
+    async def _remove_unstarted(self, container_id: str) -> None:
+        """Raises TransientError for one that runs by now: the dead agent had asked for that."""
         try:
             await self._engine.ask_until_answered(
-                lambda client: client.containers.container(container_id).delete(force=True, v=True)
+                lambda client: client.containers.container(container_id).delete(v=True)
             )
         except EngineError as error:
             if error.status != GONE:

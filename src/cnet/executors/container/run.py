@@ -22,6 +22,7 @@ from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
 from cnet.executors.container.exec import is_of_container
 from cnet.executors.container.logs import LogCopy
 from cnet.executors.container.records import RunRecords
+from cnet.executors.container.stats import usage_of
 from cnet.supervision import RunExit, Usage
 
 log = structlog.get_logger(__name__)
@@ -118,14 +119,7 @@ class ContainerRun:
             stats = await self._engine.get(f"containers/{self.container_id}/stats", params)
         except (EngineError, EngineAwayError) as error:
             raise ProcessLookupError(error.message) from error
-        memory = stats.get("memory_stats", {})
-        kept = memory.get("stats", {})
-        cache = kept.get("total_inactive_file", kept.get("inactive_file", 0))
-        return Usage(
-            cpu_s=stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
-            rss_bytes=max(0, memory.get("usage", 0) - cache),
-            processes=stats.get("pids_stats", {}).get("current", 0),
-        )
+        return usage_of(stats)
 
     # --- what the engine tells -----------------------------------------------------------------
 

@@ -31,6 +31,8 @@ def main() -> None:
     sys.path[0] = os.path.dirname(script)  # noqa: PTH120  as `python script.py` sets it
     preload(script)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks leave no zombies
+    # A stop is told to all processes: the server finishes what is under way, and ends us then.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     control.send(READY)
     while True:
         _, fds, _, _ = socket.recv_fds(control, 1, 1)

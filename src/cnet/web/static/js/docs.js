@@ -1,4 +1,7 @@
-// Swagger UI over the agent's own description.
+// Swagger UI over the agent's own description, in the colours of the page.
+const { theme } = document.documentElement.dataset;
+const dark = theme === "dark" || (theme === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
+document.documentElement.classList.toggle("dark-mode", dark);
 window.SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger",

@@ -1,0 +1,1 @@
+"""Tests of executors, without a process."""
