@@ -30,6 +30,7 @@ EXPECTED: dict[type[errors.CnetError], tuple[int, str]] = {
     errors.BadGatewayError: (502, "bad_gateway"),
     errors.DamagedError: (500, "damaged"),
     errors.TransientError: (503, "unavailable"),
+    errors.DeadlineError: (504, "deadline_exceeded"),
     errors.UnreachableError: (503, "unreachable"),
     errors.StorageFullError: (507, "storage_full"),
 }

@@ -13,6 +13,8 @@ from cnet.inference.catalog import GROUP, RuntimeCatalog
 from cnet.inference.yolo.kind import LAYOUTS, YoloKind
 from cnet.inference.yolo.layouts import Layout
 
+BUILT_IN = ("yolo", "opencv", "onnx", "sklearn", "pytorch", "tensorflow", "custom", "script")
+
 
 def entry(name: str, value: str) -> EntryPoint:
     return EntryPoint(name, value, GROUP)
@@ -20,7 +22,7 @@ def entry(name: str, value: str) -> EntryPoint:
 
 def test_built_in_and_plugged_in() -> None:
     catalog = RuntimeCatalog([entry("echo", "cnet.inference.yolo.kind:YoloKind")])
-    assert catalog.names == ("yolo", "opencv", "onnx", "sklearn", "custom", "script", "echo")
+    assert catalog.names == (*BUILT_IN, "echo")
     assert isinstance(catalog.kind("echo"), YoloKind)
 
 
@@ -37,9 +39,7 @@ def test_the_same_entry_seen_twice_is_none() -> None:
 
 def test_unknown_and_broken_names() -> None:
     catalog = RuntimeCatalog([entry("broken", "no.such.module:Kind")])
-    with pytest.raises(
-        ConfigError, match="there are: yolo, opencv, onnx, sklearn, custom, script, broken"
-    ):
+    with pytest.raises(ConfigError, match=f"there are: {', '.join(BUILT_IN)}, broken"):
         catalog.kind("yola")
     with pytest.raises(ConfigError, match="'broken' cannot be imported"):
         catalog.kind("broken")
