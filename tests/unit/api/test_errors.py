@@ -56,7 +56,7 @@ def test_each_class(kind: type[errors.CnetError]) -> None:
     body = orjson.loads(bytes(response.body))
     assert (body["error"], body["details"]) == (code, "a sentence")
     assert bytes(response.body).endswith(b"\n")
-    assert ("retry-after" in response.headers) is (status in {503, 507})
+    assert ("retry-after" in response.headers) is (status in {503, 504, 507})
     assert ("www-authenticate" in response.headers) is (status == 401)
 
 
