@@ -63,7 +63,10 @@ class Api:
         json: Any = None,
         query: Mapping[str, str] | None = None,
     ) -> Answer:
-        """One small question on behalf of `request`, which tells the address that was asked."""
+        """One small question on behalf of `request`, which tells the address that was asked.
+
+        Its own body must have been read: what comes after that is that the reader has gone.
+        """
         body = b"" if json is None else orjson.dumps(json)
         host = request.headers.get("host", "localhost").encode("latin-1")
         headers = [(b"host", host), (b"accept", b"application/json")]

@@ -11,10 +11,11 @@ import anyio.to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cnet.api.context import ApiContext
+from cnet.web.addresses import SERVICES
 
 SEGMENTS = frozenset(
     {
-        *("", "topology", "nodes", "workloads", "submit", "models", "data", "events"),
+        *("", "topology", "nodes", "workloads", "submit", "service", "models", "data", "events"),
         *("docs", "login", "logout", "preferences", "live", "static", "favicon.ico"),
     }
 )
@@ -33,7 +34,7 @@ class Pages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A page, or what the API answers."""
-        if scope["type"] != "http" or scope["path"].split("/")[1:2][0] not in SEGMENTS:
+        if scope["type"] != "http" or not _is_page(scope["path"]):
             await self._api(scope, receive, send)
             return
         if self._built is None:
@@ -46,3 +47,7 @@ class Pages:
         from cnet.web.app import create_pages
 
         return create_pages(self._context, self._api, token=self._token)
+
+
+def _is_page(path: str) -> bool:
+    return path == SERVICES or path.split("/")[1:2][0] in SEGMENTS

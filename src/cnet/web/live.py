@@ -31,11 +31,12 @@ class _Seen:
     events: int
     nodes: int
     room: object
+    services: object
 
 
 @router.get("/live")
 async def live(web: Web) -> StreamingResponse:
-    """Topics that changed: `workloads`, `workload:<id>`, `nodes`, `room`."""
+    """Topics that changed: `workloads`, `workload:<id>`, `services`, `nodes`, `room`."""
     return StreamingResponse(
         _stream(web.context),
         media_type="text/event-stream",
@@ -44,7 +45,7 @@ async def live(web: Web) -> StreamingResponse:
 
 
 async def _stream(context: ApiContext) -> AsyncIterator[bytes]:
-    seen = _Seen(context.manager.events.last_seq, -1, None)
+    seen = _Seen(context.manager.events.last_seq, -1, None, None)
     await _changes(context, seen)
     hello = {"version": version(), "mark": mark_of(context)}
     yield b"retry: 1000\n\n" + _message("hello", hello)
@@ -83,7 +84,19 @@ async def _changes(context: ApiContext, seen: _Seen) -> list[str]:
     if seen.room != room:
         seen.room = room
         topics.append("room")
+    services = _services(context)
+    if seen.services != services:
+        seen.services = services
+        topics.append("services")
     return topics
+
+
+def _services(context: ApiContext) -> object:
+    """How those that this agent owns stand; of others nodes tell."""
+    return [
+        (each.record, each.standing, each.replicas, frozenset(each.memory.draining))
+        for each in context.services.all()
+    ]
 
 
 def _message(event: str, data: object) -> bytes:

@@ -22,6 +22,7 @@ from starlette.responses import RedirectResponse, Response
 
 import cnet
 from cnet.web import formats, messages, static_files
+from cnet.web.asking import Answer
 from cnet.web.preferences import Language, Preferences, preferences_of
 from cnet.web.state import WebState, may_write
 
@@ -73,6 +74,17 @@ def see_other(request: Request, path: str) -> Response:
     return RedirectResponse(path, 303)
 
 
+def refused(request: Request, answer: Answer) -> Response:
+    """A page that says why the API did not do what was asked."""
+    known = {403: "403", 404: "404", 409: "409"}
+    values = {
+        "title": known.get(answer.status, "other"),
+        "details": answer.details,
+        "code": answer.status,
+    }
+    return page(request, "problem.html", values, status=answer.status)
+
+
 def language_of(request: Request) -> Language:
     """`en` or `zh`."""
     return preferences_of(request).language
@@ -116,20 +128,21 @@ def word(prefix: str, value: str) -> str:
 
 
 @jinja2.pass_context
-def live(context: jinja2.runtime.Context, topics: str, part: str) -> Markup:
+def live(context: jinja2.runtime.Context, topics: str, part: str, *, every: str = "") -> Markup:
     """Attributes of an element whose content is the block `part`, and is kept up to date.
 
     `topics`: what it depends on, separated by blanks (see `cnet.web.live`). A page that may also be
-    the answer to a form has its own path in `address`.
+    the answer to a form has its own path in `address`. `every`, such as `5s`: also without a
+    change, for numbers that nobody tells of.
     """
     request: Request = context["request"]
     pairs = [(key, value) for key, value in request.query_params.multi_items() if key != "part"]
     path = context.get("address", request.url.path)
     url = f"{path}?{urlencode([*pairs, ('part', part)])}"
     return Markup(
-        'data-live="{}" hx-get="{}" hx-trigger="live" hx-target="this" hx-swap="morph:innerHTML" '
+        'data-live="{}" hx-get="{}" hx-trigger="{}" hx-target="this" hx-swap="morph:innerHTML" '
         'hx-disinherit="*"'
-    ).format(topics, url)
+    ).format(topics, url, f"live, every {every}" if every else "live")
 
 
 @cache

@@ -40,8 +40,9 @@ class WebState:
 def mark_of(context: ApiContext) -> str:
     """Stands for what there is to see now: a page made at another mark has missed something."""
     held = context.manager.ledger.allocated
+    services = sum(each.record.updated_at for each in context.services.all())
     return (
-        f"{context.manager.events.last_seq}.{context.exchange.view.revision}."
+        f"{services}.{context.manager.events.last_seq}.{context.exchange.view.revision}."
         f"{held.cpu}.{held.gpu}.{held.memory}.{held.storage}"
     )
 

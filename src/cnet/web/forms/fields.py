@@ -27,7 +27,7 @@ Widget = Literal[
     "json",
     "area",  # text of several lines
 ]
-Group = Literal["basic", "room", "options", "placement", "restart", "health"]
+Group = Literal["basic", "room", "service", "options", "placement", "restart", "health"]
 Unit = Literal["cores", "devices", "MiB", "s"]
 
 _YES, _NO = "true", "false"

@@ -23,6 +23,7 @@ from cnet.manager.admission import DEFAULT_RESTART
 from cnet.model.workload import WorkloadSpec
 from cnet.web.forms.fields import FormField, Group
 from cnet.web.forms.schema import Hint, fields_of
+from cnet.web.forms.services import MODE, ONLY_ALONE, alone, creation_fields, update_fields
 
 CONFIG: Final = "config."
 UPLOADS: Final = ("upload", "upload_tree")
@@ -54,11 +55,15 @@ class KindForm:
     kind: str
     config_model: type[BaseModel]
     fields: tuple[FormField, ...]
+    of_update: bool = False
+    """of a new version of a service, not of a workload or a service"""
 
     @property
     def groups(self) -> Mapping[Group, tuple[FormField, ...]]:
         """Fields by group, groups in the order in which they are shown; none is empty."""
-        order: tuple[Group, ...] = ("basic", "room", "options", "placement", "restart", "health")
+        order: tuple[Group, ...] = (
+            *("basic", "room", "service", "options", "placement", "restart", "health"),
+        )
         found = {each: tuple(it for it in self.fields if it.group == each) for each in order}
         return {name: fields for name, fields in found.items() if fields}
 
@@ -247,6 +252,8 @@ def form_of(kind: str, config_model: type[BaseModel], *, serves: bool) -> KindFo
         *(each for each in of_config if each.name not in basic),
         *(each for each in _with_preferences(of_spec) if each.name != "name"),
     )
+    if serves:
+        fields = (*alone(fields), *creation_fields())
     shown = (each for each in fields if not _is_hidden(each.name, hidden))
     return KindForm(
         kind=kind,
@@ -260,6 +267,16 @@ def form_of(kind: str, config_model: type[BaseModel], *, serves: bool) -> KindFo
             for each in shown
         ),
     )
+
+
+def update_form(form: KindForm) -> KindForm:
+    """The form of a new version of a service whose replicas `form` describes."""
+    kept = (
+        each
+        for each in form.fields
+        if each.group != "service" and each.name not in {"name", MODE, *ONLY_ALONE}
+    )
+    return replace(form, fields=(*kept, *update_fields()), of_update=True)
 
 
 def _all_required(fields: Iterable[FormField]) -> tuple[str, ...]:

@@ -25,11 +25,18 @@ def as_yaml(spec: Mapping[str, Any]) -> str:
     return text
 
 
-def as_curl(spec: Mapping[str, Any], base_url: str, *, token: bool = False) -> str:
+def as_curl(
+    spec: Mapping[str, Any],
+    base_url: str,
+    *,
+    token: bool = False,
+    method: str = "POST",
+    path: str = "/api/workloads",
+) -> str:
     """A command for a shell. The request goes by stdin: others read command lines, and it may
     hold secrets. `token`: the agent wants one, which is in the variable CNET_TOKEN.
     """
-    head = ["curl", "-X", "POST", f"{base_url}/api/workloads"]
+    head = ["curl", "-X", method, f"{base_url}{path}"]
     credentials = ' -H "Authorization: Bearer $CNET_TOKEN"' if token else ""
     how = spec.get("config", {}).get("upload_method")
     if how in UPLOADS:
@@ -40,13 +47,13 @@ def as_curl(spec: Mapping[str, Any], base_url: str, *, token: bool = False) -> s
     )
 
 
-def as_command(spec: Mapping[str, Any]) -> str:
+def as_command(spec: Mapping[str, Any], command: str = "cnet run") -> str:
     """The same by the command line of CNET."""
     how = spec.get("config", {}).get("upload_method")
     if how in UPLOADS:
         key = spec["config"].get("data_key")
         return "cnet data put PATH" + (f" --key {shlex.quote(key)}" if key else "")
-    return f"cnet run --file - <<'{END}'\n{as_yaml(spec)}{END}"
+    return f"{command} --file - <<'{END}'\n{as_yaml(spec)}{END}"
 
 
 def upload_fields(spec: Mapping[str, Any]) -> dict[str, str]:

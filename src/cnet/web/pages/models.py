@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from cnet.manager import Workload
 from cnet.model.lifecycle import Phase, wire_status
+from cnet.web.addresses import service_page
 from cnet.web.rendering import page
 from cnet.web.state import Web, WebState
 
@@ -77,6 +78,7 @@ async def model(request: Request, web: Web, name: str) -> Response:
         "name": name,
         "replicas": replicas[:PAGE],
         "first": next((each for each in replicas if each.ready), replicas[0]),
+        "service": None if web.context.directory.routed(name) is None else service_page(name),
         "base_url": str(request.base_url).rstrip("/"),
         "wants_token": web.sessions is not None,
     }

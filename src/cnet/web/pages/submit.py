@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from cnet.web.addresses import service_page
 from cnet.web.asking import Answer, path_of
 from cnet.web.forms import snippets, texts
 from cnet.web.forms.kinds import CONFIG, KINDS, KindForm, form_for, offered
 from cnet.web.forms.posted import WHOLE, Posted, read
+from cnet.web.forms.requests import request_of
 from cnet.web.rendering import language_of, page, see_other
 from cnet.web.state import RequireWrite, Web, WebState
 
@@ -45,7 +49,7 @@ async def blank(request: Request, web: Web, kind: str = "process") -> Response:
     _keep_clear_of_ports(web, form, texts_of_form)
     posted = read(form, texts_of_form | given)
     posted.problems.clear()
-    return _shown(request, web, posted)
+    return shown(request, web, posted)
 
 
 @router.post("/submit/{kind}", dependencies=[RequireWrite])
@@ -56,18 +60,28 @@ async def sent(request: Request, web: Web, kind: str) -> Response:
     posted = read(form, {name: text for name, text in fields.items() if isinstance(text, str)})
     do = fields.get("do")
     if do == "plan" and not posted.problems:
-        return _shown(request, web, posted, plan=await _plan(request, web, posted))
+        return shown(request, web, posted, plan=await plan_of(request, web, posted))
     if do == "submit" and not posted.problems and not posted.is_upload:
-        answer = await web.api.ask(
-            request, "POST", "/api/workloads", json=posted.spec, query={"wait": "false"}
-        )
+        answer = await send(request, web, posted)
         if answer.ok:
-            return see_other(request, f"/workloads/{answer.json['id']}")
-        _blame(posted, answer)
+            made = answer.json
+            there = f"/workloads/{made['id']}"
+            return see_other(request, service_page(made["name"]) if posted.is_service else there)
     ready = do == "submit" and not posted.problems
     if do not in {"plan", "submit"}:
         posted.problems.clear()  # somebody is still typing
-    return _shown(request, web, posted, ready=ready)
+    return shown(request, web, posted, ready=ready)
+
+
+async def send(request: Request, web: WebState, posted: Posted) -> Answer:
+    """Ask the API for what a form without faults says; what it finds is noted at the fields."""
+    wish = request_of(posted)
+    answer = await web.api.ask(
+        request, wish.method, wish.path, json=wish.body, query={"wait": "false"}
+    )
+    if not answer.ok:
+        _blame(posted, answer)
+    return answer
 
 
 def _form(web: WebState, kind: str) -> KindForm:
@@ -86,7 +100,7 @@ def _keep_clear_of_ports(web: WebState, form: KindForm, into: dict[str, str]) ->
         into[name] = ""
 
 
-async def _plan(request: Request, web: WebState, posted: Posted) -> dict[str, Any] | None:
+async def plan_of(request: Request, web: WebState, posted: Posted) -> dict[str, Any] | None:
     """The API's answer; None when it has found a fault, which is noted then."""
     if posted.is_upload:
         own = web.context.manager.node_id
@@ -106,19 +120,24 @@ def _blame(posted: Posted, answer: Answer) -> None:
     posted.blame(answer.field, answer.details, code=str(said.get("error", "")))
 
 
-def _shown(
+def shown(
     request: Request,
     web: WebState,
     posted: Posted,
     *,
     plan: dict[str, Any] | None = None,
     ready: bool = False,
+    template: str = "submit/page.html",
+    more: Mapping[str, Any] | None = None,
 ) -> Response:
+    """The form with what stands in it and what is wrong with it; `more` is for other templates."""
     language = language_of(request)
     context = web.context
     nodes = sorted(node.node_id for node in context.exchange.view.nodes())
     base_url = str(request.base_url).rstrip("/")
+    wish = request_of(posted)
     values = {
+        "action": f"/submit/{quote(posted.form.kind, safe='')}",
         "kinds": offered({*context.manager.executors, *KINDS}),
         "icons": ICONS,
         "form": posted.form,
@@ -134,9 +153,10 @@ def _shown(
         "plan": plan,
         "upload": snippets.upload_fields(posted.spec) if ready and posted.is_upload else None,
         "is_upload": posted.is_upload,
-        "curl": snippets.as_curl(posted.spec, base_url, token=web.sessions is not None),
-        "yaml": snippets.as_yaml(posted.spec),
-        "command": snippets.as_command(posted.spec),
+        "curl": wish.as_curl(base_url, token=web.sessions is not None),
+        "yaml": snippets.as_yaml(wish.file),
+        "command": wish.as_command(),
+        **(more or {}),
     }
     wrong = bool(posted.problems) and "hx-request" not in request.headers
-    return page(request, "submit/page.html", values, status=422 if wrong else 200)
+    return page(request, template, values, status=422 if wrong else 200)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated, Any, Final
 
-import orjson
-import yaml
 from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -17,8 +14,9 @@ from cnet.executors.execs import Execs
 from cnet.manager import Workload
 from cnet.model.lifecycle import wire_status
 from cnet.web.asking import path_of
+from cnet.web.forms import snippets
 from cnet.web.pages.workloads import node_of
-from cnet.web.rendering import page, see_other
+from cnet.web.rendering import page, refused, see_other
 from cnet.web.state import RequireWrite, Web, WebState, may_write
 
 router = APIRouter(prefix="/workloads/{workload_id}")
@@ -51,7 +49,7 @@ async def workload(
     elif tab == "placement":
         _, values["plan"] = web.context.manager.why(workload_id)
     elif tab == "spec":
-        values |= _spec(request, item)
+        values |= _spec(request, web, item)
     return page(request, "workloads/detail.html", values)
 
 
@@ -89,17 +87,16 @@ async def _log(request: Request, web: WebState, workload_id: str) -> dict[str, A
     }
 
 
-def _spec(request: Request, item: Workload) -> dict[str, Any]:
+def _spec(request: Request, web: WebState, item: Workload) -> dict[str, Any]:
     """What was submitted, without its secrets, in the three forms that people copy."""
     body = item.spec.model_dump(mode="json", exclude_defaults=True, exclude={"id", "config"})
     config = render.shown_config(item)
     body["config"] = {key: config[key] for key in item.spec.config if key in config}
-    text = orjson.dumps(body, option=orjson.OPT_INDENT_2).decode()
-    url = f"{request.base_url}api/workloads"
+    base_url = str(request.base_url).rstrip("/")
     return {
-        "yaml": yaml.safe_dump(body, sort_keys=False, allow_unicode=True),
-        "json": text,
-        "curl": f"curl -X POST {url} -H 'Content-Type: application/json' -d {shlex.quote(text)}",
+        "yaml": snippets.as_yaml(body),
+        "json": snippets.as_json(body),
+        "curl": snippets.as_curl(body, base_url, token=web.sessions is not None),
     }
 
 
@@ -152,10 +149,5 @@ async def act(workload_id: str, action: str, request: Request, web: Web) -> Resp
         else web.api.ask(request, "POST", f"{path}/{action}", query={"wait": "false"})
     )
     if not answer.ok:
-        return page(
-            request,
-            "problem.html",
-            {"title": "other", "details": answer.details, "code": answer.status},
-            status=answer.status,
-        )
+        return refused(request, answer)
     return see_other(request, "/workloads" if action == "delete" else f"/workloads/{workload_id}")

@@ -1,4 +1,5 @@
 // The forms of /submit: fields that count only with others, uploads, the first fault in sight.
+import { showWhatCounts } from "./conditions.js";
 import "./copy.js";
 import { toast } from "./dialogs.js";
 import { progressIn, upload, watchZone } from "./upload.js";
@@ -11,13 +12,6 @@ window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node, how) =
   if (name !== "open" || node.tagName !== "DETAILS") return true;
   return how !== "remove" && !node.closest("#code");
 };
-
-function showWhatCounts() {
-  for (const element of root.querySelectorAll("[data-when]")) {
-    const value = root.querySelector(`[name="${element.dataset.when}"]`).value;
-    element.hidden = !element.dataset.values.split(" ").includes(value);
-  }
-}
 
 function watchZones() {
   for (const zone of root.querySelectorAll("[data-drop]")) {
@@ -47,10 +41,10 @@ async function send(ready) {
   }
 }
 
-document.addEventListener("change", showWhatCounts);
+document.addEventListener("change", () => showWhatCounts(root));
 document.addEventListener("htmx:afterSwap", (event) => {
   if (event.target !== root) return;
-  showWhatCounts();
+  showWhatCounts(root);
   watchZones();
   const fault = root.querySelector("[aria-invalid=true]");
   fault?.closest("details")?.setAttribute("open", "");
