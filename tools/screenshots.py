@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize
 from tests.support.cities import ROOT, Cities, running_cities
@@ -32,6 +33,7 @@ SETTLE_S = 150
 ASTRONAUT = ROOT / "examples" / "assets" / "astronaut.jpg"
 SHAPES = ROOT / "examples" / "ml_models" / "shapes_yolo.onnx"
 HELD_OUT = 1_000_005
+ASKED = 60
 TRAINING = """\
 import random, time
 loss = 2.3
@@ -88,6 +90,7 @@ class Stage:
         self._data("nanjing", "detectors", detector)
         self._data("nanjing", "shapes-2026-11", self._dataset())
         self._submit("faces", "opencv", {"cascade_type": "face"}, cpu=0.5)
+        self._service()
         model = {"model_type": "yolo", "model_path": f"data://detectors/{SHAPES.name}"}
         self._submit("shapes", "mlmodel", model, cpu=1)
         self._submit("smiles", "opencv", {"cascade_type": "smile"}, cpu=0.5, node="suqian")
@@ -121,6 +124,23 @@ class Stage:
         spec = {"name": name, "type": kind, "config": config, "requirements": room, "node": node}
         with AgentClient(self.cities.urls["jiangsu"]) as client:
             client.submit(spec | {"labels": labels or {}})
+
+    def _service(self) -> None:
+        """Eyes, with a canary that looks for smiles, and some requests to both."""
+        room = {"cpu": 0.1, "memory": 256 * MIB}
+        template = {"type": "opencv", "requirements": room, "config": {"cascade_type": "eye"}}
+        canary = template | {"config": {"cascade_type": "smile"}}
+        with AgentClient(self.cities.urls["jiangsu"]) as client:
+            client.services.create({"name": "eyes", "replicas": 2, "template": template})
+            client.services.update("eyes", {"template": canary, "weight": 10, "replicas": 1})
+        for _ in range(ASKED):
+            answer = httpx.post(
+                f"{self.cities.urls['jiangsu']}/services/eyes/predict",
+                content=ASTRONAUT.read_bytes(),
+                headers={"content-type": "image/jpeg"},
+                timeout=60,
+            )
+            answer.raise_for_status()
 
     def _dataset(self) -> Path:
         folder = self._folder / "dataset"
@@ -156,6 +176,7 @@ class Stage:
             Picture("log-dark", "jiangsu", f"/workloads/{training}?tab=log", _settle, dark=True),
             Picture("submit", "jiangsu", "/submit/mlmodel", _plan),
             Picture("submit-phone-zh", "jiangsu", "/submit/container", chinese=True, phone=True),
+            Picture("service", "jiangsu", "/service/eyes", _settle),
             Picture("model", "jiangsu", "/models/faces", _try_faces),
             Picture(
                 "model-dark-zh", "jiangsu", "/models/shapes", _try_shapes, dark=True, chinese=True

@@ -20,7 +20,9 @@ REPLICAS: Final = f"{PREFIX}replicas"
 def _fields() -> Iterator[FormField]:
     for each in creation_fields():
         if each.name == MODE:
-            yield replace(each, choices=(BY_HAND, BY_LOAD), initial=BY_HAND, default_value=None)
+            yield replace(
+                each, choices=(BY_HAND, BY_LOAD), initial=BY_HAND, default_value=None, required=True
+            )
         elif each.name == REPLICAS:
             yield replace(each, required=True, default="", default_value=None)
         elif each.name.startswith(SCALING):

@@ -17,6 +17,7 @@ from cnet.web.addresses import SERVICES, service_page
 from cnet.web.asking import path_of
 from cnet.web.forms import scale, texts, traffic
 from cnet.web.forms.posted import WHOLE, Problem
+from cnet.web.forms.services import MODE
 from cnet.web.pages.models import KINDS as TRIED
 from cnet.web.rendering import language_of, page, refused, see_other
 from cnet.web.state import RequireWrite, Web, WebState
@@ -113,7 +114,7 @@ def _scale_page(
         "problems": _sentences(request, problems),
         "whole": WHOLE,
         "label": lambda field: texts.label(field, language),
-        "help_text": lambda field: texts.help_text(field, language),
+        "help_text": lambda field: "" if field.name == MODE else texts.help_text(field, language),
         "choice": lambda field, value: texts.choice(field, value, language),
     }
     return page(request, "services/scale.html", values, status=422 if problems else 200)
