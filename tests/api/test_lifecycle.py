@@ -169,6 +169,18 @@ def test_stop_overtakes_a_restart(node: Node, tmp_path: Path) -> None:
     assert node.wait_status(body["id"], "stopped")["attempt"] == 1
 
 
+def test_a_stop_that_a_restart_overtakes_is_told_so(node: Node, tmp_path: Path) -> None:
+    body = _deaf(node, tmp_path / "go")
+    path = f"/api/workloads/{body['id']}"
+    with ThreadPoolExecutor(1) as thread:
+        stop = thread.submit(node.http.post, f"{path}/stop")
+        node.wait(body["id"], lambda it: it["desired"] == "stopped")
+        assert node.http.post(f"{path}/restart", params={"wait": "false"}).status_code == 200
+        (tmp_path / "go").touch()
+        refused(stop.result(), 409, "wrong_state", says="restarted")
+    assert node.wait(body["id"], lambda it: it["attempt"] == 2)["desired"] == "running"
+
+
 def test_restart_policy_gives_up_after_its_attempts(node: Node) -> None:
     body = node.process(
         "sh",

@@ -19,7 +19,7 @@ from cnet.api.context import ApiContext, Context
 from cnet.api.document import answer, errors
 from cnet.api.errors import json_response
 from cnet.api.relay import Relayed, answer_of
-from cnet.errors import SpecError, UnreachableError
+from cnet.errors import SpecError, TransitionError, UnreachableError
 from cnet.manager import Manager, Workload
 from cnet.model.lifecycle import WIRE_STATUSES, Phase, wire_status
 from cnet.model.workload import WorkloadSpec, WorkloadStatus
@@ -208,14 +208,17 @@ async def stop(
 ) -> Response:
     """SIGTERM, then SIGKILL after `stop_grace_s`; answered when all its processes are gone.
 
-    The wish is durable: a node that cannot be reached (202) is told when it can.
+    The wish is durable: a node that cannot be reached (202) is told when it can. A restart that
+    overtakes it is 409.
     """
     there = await _by_owner(request, context, context.manager.get(workload_id))
     if there is not None:
         return there
     workload = await context.manager.stop(workload_id)
     if wait:
-        await workload.until(_ended)
+        await workload.until(lambda status: _ended(status) or status.desired == "running")
+        if not _ended(workload.status):
+            raise TransitionError(f"workload {workload_id} was restarted before it had stopped")
     done = not _is_cut_off(workload.status)
     message = f"workload {workload_id} " + ("stopped" if done else _later(workload, "stops"))
     body = {"message": message, "workload": shown(request, context, workload)}
