@@ -80,6 +80,8 @@ def test_a_service_by_hand(cities: Cities, visit: Visit) -> None:
         expect(field(page, "name")).to_have_count(0)
         shown.accessible()
         fill(page, config__cascade_type="eye", service__weight="20")
+        page.get_by_role("button", name="Plan", exact=True).click()
+        expect(page.locator("#plan")).to_contain_text("Would run on nanjing")
         page.get_by_role("button", name="New version", exact=True).click()
         page.wait_for_url("**/service/by-hand")
         expect(page.locator("#version-v2")).to_contain_text("20 %")
@@ -125,6 +127,26 @@ def test_another_agent_shows_and_changes_it(cities: Cities, visit: Visit) -> Non
         shown.page.get_by_role("dialog").get_by_role("button", name="伸缩").click()
         expect(shown.page.get_by_text("1 到 2 个，每个同时处理 4 个请求")).to_be_visible()
         assert client.services.get("far-by-hand")["autoscale"]["max"] == 2
+
+
+def test_without_scripts(cities: Cities, visit: Visit) -> None:
+    url = cities.urls["nanjing"]
+    with gone_after(url, "plain-service") as client:
+        client.services.create({"name": "plain-service", "template": FACES})
+        shown = visit(f"{url}/service/plain-service", java_script_enabled=False)
+        page = shown.page
+        shown.expected.append("422")
+        page.get_by_role("link", name="Scale").click()
+        fill(page, service__replicas="many")
+        page.get_by_role("button", name="Scale").click()
+        expect(page.get_by_text("must be a number")).to_be_visible()
+        fill(page, service__replicas="0")
+        page.get_by_role("button", name="Scale").click()
+        page.wait_for_url("**/service/plain-service")
+        assert client.services.get("plain-service")["replicas"] == 0
+        page.get_by_role("link", name="Delete").click()
+        page.get_by_role("button", name="Delete").click()
+        page.wait_for_url("**/services")
 
 
 def test_what_is_wrong_with_a_service_is_said_at_its_field(cities: Cities, visit: Visit) -> None:

@@ -83,6 +83,7 @@ def test_one_is_looked_at_stopped_restarted_and_deleted(
     cities: Cities, client: AgentClient, visit: Visit
 ) -> None:
     workload = submit(client, "far", "while :; do echo tick; sleep 0.1; done", node="nanjing")
+    workload = client.wait_for(workload["id"], until="running")  # what was there before goes first
     assert workload["node_id"] == "nanjing"
     watched = visit(f"{cities.urls['jiangsu']}/workloads/{workload['id']}")
     shown = watched.page

@@ -91,8 +91,24 @@ def test_what_the_agent_finds_is_said_at_its_field() -> None:
 
 
 def test_processes_are_no_services() -> None:
-    for kind in ("process", "container", "data", "reservation", "ml"):
+    for kind in ("process", "data", "reservation", "ml"):
         assert "service" not in form(kind).groups
+
+
+@pytest.mark.parametrize("ports", [80, "80", ["80", "443/tcp"]])
+def test_a_container_of_a_service(ports: object) -> None:
+    shown = template(type="container", config={"image": "nginx", "ports": ports})
+    made = request_of(update_of(shown, config__image="caddy")).body["template"]["config"]
+    wanted = ports if isinstance(ports, list) else [str(ports)]
+    assert made == {"image": "caddy", "ports": wanted}
+
+
+def test_volumes_that_are_no_lines_are_named() -> None:
+    volumes = [{"source": "a", "target": "/a"}]
+    shown = template(type="container", config={"image": "nginx", "volumes": volumes})
+    posted = update_of(shown)
+    made = {name: value for name, value in posted.spec.items() if name != "name"}
+    assert left_out(posted.form, shown, made) == ["config.volumes"]
 
 
 def test_a_new_version_begins_with_what_holds() -> None:

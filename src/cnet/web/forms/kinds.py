@@ -222,6 +222,8 @@ KINDS: Final[Mapping[str, tuple[type[BaseModel], bool]]] = {
 }
 """Those that any agent can be asked for, even if only other nodes run them: the model of the config
 and whether its runs answer HTTP. In the order in which they are offered."""
+PUBLISHING: Final = frozenset({"container"})
+"""Kinds that answer HTTP, too, where their config names a port."""
 _PLAIN: Final = Layout(initial=_ROOM_1)
 
 
@@ -252,7 +254,7 @@ def form_of(kind: str, config_model: type[BaseModel], *, serves: bool) -> KindFo
         *(each for each in of_config if each.name not in basic),
         *(each for each in _with_preferences(of_spec) if each.name != "name"),
     )
-    if serves:
+    if serves or kind in PUBLISHING:
         fields = (*alone(fields), *creation_fields())
     shown = (each for each in fields if not _is_hidden(each.name, hidden))
     return KindForm(

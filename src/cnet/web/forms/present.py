@@ -61,6 +61,10 @@ def _text(field: FormField, value: Any) -> str:
     is_masked = value == MASK or (isinstance(value, Mapping) and MASK in value.values())
     if is_masked or value is None or value == field.default_value:
         return ""
+    if field.widget == "lines":
+        lines = value if isinstance(value, list) else [value]
+        plain = all(isinstance(line, str | int | float) for line in lines)
+        return "\n".join(map(str, lines)) if plain else ""
     try:
         return field.show(value)
     except (TypeError, AttributeError):  # a config may say the same in another shape

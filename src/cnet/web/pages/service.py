@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from cnet.errors import ConflictError, NotFoundError, UnreachableError
+from cnet.errors import NotFoundError, UnreachableError
 from cnet.web.addresses import SERVICES, service_page
 from cnet.web.asking import path_of
 from cnet.web.forms import scale, texts, traffic
@@ -35,8 +35,6 @@ async def look(request: Request, web: WebState, name: str) -> dict[str, Any]:
     if not answer.ok:
         raise (NotFoundError if answer.status == 404 else UnreachableError)(answer.details)
     found: dict[str, Any] = answer.json
-    if "instances" not in found:
-        raise ConflictError(f"service {name}: {found.get('owner')} does not tell more of it")
     return found
 
 

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/service/{name}/update", dependencies=[RequireWrite])
 
 @router.get("")
 async def ask(name: str, request: Request, web: Web) -> Response:
-    """The newest version, to be changed."""
+    """The present version, to be changed."""
     service = await look(request, web, name)
     posted = _read(web, service, None)
     posted.problems.clear()
@@ -49,9 +49,15 @@ async def sent(name: str, request: Request, web: Web) -> Response:
     return _shown(request, web, service, posted)
 
 
+def _present(service: dict[str, Any]) -> dict[str, Any]:
+    """The newest version that serves; the newest of all where none does."""
+    versions: list[dict[str, Any]] = service["versions"]
+    return next((each for each in reversed(versions) if each["weight"] is not None), versions[-1])
+
+
 def _read(web: WebState, service: dict[str, Any], texts: dict[str, str] | None) -> Posted:
-    """What was sent; None: what the newest version has."""
-    template = service["versions"][-1]["template"]
+    """What was sent; None: what the present version has."""
+    template = _present(service)["template"]
     form = form_for(template["type"], web.context.manager.executors)
     if form is None:
         raise HTTPException(404)
@@ -67,13 +73,13 @@ def _shown(
     *,
     plan: dict[str, Any] | None = None,
 ) -> Response:
-    newest = service["versions"][-1]
+    present = _present(service)
     begun = _read(web, service, None)
     made = {name: value for name, value in begun.spec.items() if name != "name"}
     more = {
         **common(service),
         "action": f"{service_page(service['name'])}/update",
-        "newest": newest["version"],
-        "lost": left_out(begun.form, newest["template"], made),
+        "present": present["version"],
+        "lost": left_out(begun.form, present["template"], made),
     }
-    return submit.shown(request, web, posted, plan=plan, template="services/update.html", more=more)
+    return submit.shown(request, web, posted, plan=plan, more=more)

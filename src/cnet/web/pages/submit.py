@@ -127,10 +127,9 @@ def shown(
     *,
     plan: dict[str, Any] | None = None,
     ready: bool = False,
-    template: str = "submit/page.html",
     more: Mapping[str, Any] | None = None,
 ) -> Response:
-    """The form with what stands in it and what is wrong with it; `more` is for other templates."""
+    """The form with what stands in it and what is wrong with it; `more` is for new versions."""
     language = language_of(request)
     context = web.context
     nodes = sorted(node.node_id for node in context.exchange.view.nodes())
@@ -159,4 +158,4 @@ def shown(
         **(more or {}),
     }
     wrong = bool(posted.problems) and "hx-request" not in request.headers
-    return page(request, template, values, status=422 if wrong else 200)
+    return page(request, "submit/page.html", values, status=422 if wrong else 200)
