@@ -100,8 +100,14 @@ def test_a_conversation(agent: AgentProcess, running: dict[str, Any]) -> None:
 
 
 def test_a_terminal(agent: AgentProcess, running: dict[str, Any]) -> None:
-    size = {"columns": 90, "rows": 30}
-    with opened(agent, running["id"], command=["sh"], tty=True, stdin=True, size=size) as socket:
+    shell = {
+        "command": ["sh"],
+        "tty": True,
+        "stdin": True,
+        "size": {"columns": 90, "rows": 30},
+        "env": {"PS1": "now: "},
+    }
+    with opened(agent, running["id"], **shell) as socket:
         socket.send(b"stty size\n")
         heard(socket, until=b"30 90")
         socket.send(json.dumps({"size": {"columns": 120, "rows": 40}}))
@@ -109,7 +115,9 @@ def test_a_terminal(agent: AgentProcess, running: dict[str, Any]) -> None:
         heard(socket, until=b"40 120")
         socket.send(b"tr a-z A-Z\nover\n")  # shells that are about to fork lose a ^C
         heard(socket, until=b"OVER")
-        socket.send(b"\x03exit 7\n")
+        socket.send(b"\x03")  # what is sent along may be read by who is about to die of it
+        heard(socket, until=b"now: ")
+        socket.send(b"exit 7\n")
         words, _, _ = heard(socket)
     assert words["exit_code"] == 7
 

@@ -123,7 +123,7 @@ INVALID: list[tuple[Json, str]] = [
     ),
     (
         _service("mlmodel", framework="torch", model_path="m", inputs={"x": ["FP31", [-1]]}),
-        "config.inputs",
+        "config.inputs.x.0",
     ),
     (_service("mlmodel", model_type="onnx", model_path="m", max_batch=0), "config.max_batch"),
     (
@@ -216,7 +216,7 @@ def test_unknown_ids(node: Node) -> None:
 
 def test_unknown_routes_and_methods(node: Node) -> None:
     refused(node.http.get("/api/nothing"), 404, "not_found", says="/api/nothing")
-    refused(node.http.get("/"), 404, "not_found")
+    refused(node.http.get("/nothing"), 404, "not_found")
     for method, path, allowed in (
         ("PUT", "/api/workloads", {"GET", "POST"}),
         ("POST", "/api/health", {"GET"}),

@@ -93,10 +93,14 @@ def test_a_terminal_of_the_same_size(agent: AgentProcess, tmp_path: Path) -> Non
         os.write(mine, b"sleep 1; stty size; tr a-z A-Z\nover\n")
         wait_until(lambda: has(b"44 111"), timeout_s=60, what=lambda: str(bytes(said)))
         wait_until(lambda: has(b"OVER"), timeout_s=60)
-        os.write(mine, b"\x03exit 7\n")
+        del said[:]
+        os.write(mine, b"\x03")  # what is sent along may be read by who is about to die of it
+        wait_until(lambda: has(b"now: "), timeout_s=60)
+        os.write(mine, b"exit 7\n")
         assert process.wait(timeout=60) == 7
     finally:
         process.kill()
+        process.wait()
         os.close(mine)
 
 

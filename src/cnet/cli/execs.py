@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import termios
@@ -118,5 +117,5 @@ def _own_terminal(conversation: ExecSession, *, raw: bool) -> Iterator[None]:
 
 
 def _size() -> dict[str, int]:
-    size = shutil.get_terminal_size()
+    size = os.get_terminal_size(sys.stdin.fileno())
     return {"columns": max(1, size.columns), "rows": max(1, size.lines)}

@@ -50,4 +50,4 @@ class Pages:
 
 
 def _is_page(path: str) -> bool:
-    return path == SERVICES or path.split("/")[1:2][0] in SEGMENTS
+    return path == SERVICES or (path.startswith("/") and path.split("/")[1] in SEGMENTS)
