@@ -135,6 +135,18 @@ def test_down_stops_workloads_even_of_a_dead_agent(
     assert not alive(ran.json["process_pid"])
 
 
+def test_down_ends_services_which_stay_known(cluster: Cluster, call: Cnet) -> None:
+    url = by_name(cluster("up", "--json"))["a"]["url"]
+    made = call("--agent", url, "service", "create", "--name", "eyes", "--cascade", "eye")
+    assert made.code == 0, made.err
+    down = cluster("down")
+    assert down.code == 0, down.err
+    assert "scaling eyes to 0" in down.err
+    url = by_name(cluster("up", "--json"))["a"]["url"]
+    again = call("--agent", url, "service", "describe", "--json", "eyes").json
+    assert (again["status"], again["replicas"], again["instances"]) == ("idle", 0, [])
+
+
 def test_kept_workloads_run_on_and_are_taken_up_again(cluster: Cluster, call: Cnet) -> None:
     url = by_name(cluster("up", "--json"))["a"]["url"]
     ran = call("--agent", url, "run", "--json", "--name", "kept", "--", "sleep", "600").json

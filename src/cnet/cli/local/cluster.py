@@ -195,6 +195,8 @@ class LocalCluster:
     def _stop_workloads(self, agents: Sequence[AgentProcess], told: Told) -> None:
         """Stop what these agents have, and wait for what runs on their nodes."""
         deadline = time.monotonic() + _STOP_TIMEOUT_S
+        for process in agents:
+            _stop_services(process, told)
         names = {process.node_id for process in agents}
         asked: set[str] = set()
         while True:
@@ -243,6 +245,19 @@ def _active(client: AgentClient) -> set[str]:
 def _unended(process: AgentProcess) -> list[JsonObject]:
     with _client(process.url) as client:
         return [workload for workload in client.list() if workload["status"] not in ENDED]
+
+
+def _stop_services(process: AgentProcess, told: Told) -> None:
+    """Scale what an agent owns to none: it would replace replicas that are stopped."""
+    with _client(process.url) as client:
+        for service in client.services.list():
+            wanted = any(each.get("replicas") for each in service["versions"])
+            if service["owner"] != process.node_id or not wanted:
+                continue
+            told(f"scaling {service['name']} to 0")
+            if service.get("autoscale"):
+                client.services.scale(service["name"], {"autoscale": None}, wait=False)
+            client.services.scale(service["name"], {"replicas": 0}, wait=False)
 
 
 def _stop(process: AgentProcess, workload: JsonObject) -> bool:
