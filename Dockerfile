@@ -1,4 +1,5 @@
-# An image of the agent; docs/install.md says how to build and run it. Needs no BuildKit, nor minds it.
+# An image of the agent; docs/install.md says how to build and run it. Tested with the classic builder of
+# Docker 20.10; BuildKit has not been tried.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
