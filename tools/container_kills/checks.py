@@ -83,8 +83,12 @@ class Checker(Books):
         found = _MOUNT.search(why_not)
         if found is None:
             return False
-        subprocess.run(["umount", "-l", found[0]], capture_output=True, check=False)
-        if not until(lambda: not self._removal_error(name), timeout_s=SETTLED_WITHIN_S):
+
+        def helped() -> bool:  # several starts leave several mounts, one upon the other
+            subprocess.run(["umount", "-l", found[0]], capture_output=True, check=False)
+            return not self._removal_error(name)
+
+        if not until(helped, timeout_s=SETTLED_WITHIN_S):
             raise InvariantError("engine", why_not, _workload_of(name))
         self.litter += 1
         return True
