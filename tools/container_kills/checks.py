@@ -35,7 +35,9 @@ class Checker(Books):
         self._engine = engine
         self._foreign = foreign
         self.litter = 0
-        """containers that a killed engine could not remove, and the tool did"""
+        """containers, killed by then, that an engine which ended amid their start cannot remove"""
+        self._stuck: set[str] = set()
+        """those of them that not even the tool could help it with"""
 
     def check(self) -> None:
         """Wait until the agent is quiet, then check everything. Raises InvariantError."""
@@ -75,9 +77,10 @@ class Checker(Books):
             raise InvariantError("dead", f"{name} runs, but has no container", _workload_of(name))
 
     def _is_litter(self, name: str) -> bool:
-        """Whether it is the engine that cannot remove it; if so it is helped.
+        """Whether it is the engine that cannot remove it; if so it is helped, or left where it is.
 
-        Killed amid a start, an engine leaves a mount that is in its way when it is back.
+        Ended amid a start, an engine leaves a mount that is in its way when it is back; at times
+        it refuses the removal for longer than the mount is there.
         """
         why_not = self._removal_error(name)
         found = _MOUNT.search(why_not)
@@ -89,7 +92,7 @@ class Checker(Books):
             return not self._removal_error(name)
 
         if not until(helped, timeout_s=SETTLED_WITHIN_S):
-            raise InvariantError("engine", why_not, _workload_of(name))
+            self._stuck.add(name)
         self.litter += 1
         return True
 
@@ -103,7 +106,7 @@ class Checker(Books):
 
     def containers(self) -> set[str]:
         """Names of all that the engine has and the tool has not made."""
-        return self._engine.names() - self._foreign.names
+        return self._engine.names() - self._foreign.names - self._stuck
 
     def _check_state(self, subject: Subject, item: dict[str, Any]) -> None:
         container = self._check_running(subject, item) if item["status"] == "running" else None
