@@ -36,6 +36,8 @@ RETRY_S = 1.0
 GONE = 404
 KILLED = 128 + signal.SIGKILL
 ENDED = frozenset({"exited", "dead"})
+REMOVING = "removing"
+"""It has ended, and somebody is removing it, which an engine may fail at for ever."""
 
 
 class ContainerRun:
@@ -163,7 +165,7 @@ class ContainerRun:
             except EngineError as error:
                 log.warning("look_failed", container=self.container_id, why=error.message)
             else:
-                if details is None:
+                if details is None or details["State"]["Status"] == REMOVING:
                     return removed_by_others(self.started_at)
                 if details["State"]["Status"] in ENDED:
                     return await self._judge(details)
