@@ -1,6 +1,7 @@
 """A cluster of agents on this machine, one per configuration file: start, look, end.
 
-`members` reads the files, `processes` keeps the agents' processes, `cluster` puts them together.
+`members` reads the files, `processes` keeps the agents' processes, `scaled` what services had before
+`down`, `cluster` puts them together.
 It knows agents by their process and their API only; what a person types is `cnet.cli.cluster`.
 """
 
