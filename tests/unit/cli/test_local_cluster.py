@@ -143,7 +143,9 @@ class Services:
 
 
 def test_what_changed_since_it_was_scaled_down_is_left_alone(tmp_path: Path) -> None:
-    agent, told = cast("AgentClient", services := Services(same=2, other=2, gone=2)), []
+    services = Services(same=2, other=2, gone=2)
+    agent = cast("AgentClient", services)
+    told: list[str] = []
     scale_down(tmp_path, "a", agent, told.append)
     scale_down(tmp_path, "a", agent, told.append)  # the first one had not come to its end
     assert services.replicas == {"same": 0, "other": 0, "gone": 0} and len(told) == 3

@@ -95,9 +95,9 @@ class LocalCluster:
         """Start those members that do not run, and wait until all see each other.
 
         Services that `down` has scaled to none get their replicas back. Returns the names of the
-        agents that were started; `told` gets a line per step. When one fails
-        to start, or the links are not up in time, those started here are ended again. Raises
-        PortTakenError naming who holds a port, and ExecutionError (code `cluster_failed`).
+        agents that were started; `told` gets a line per step. When one fails to start, or the links
+        are not up in time, those started here are ended again. Raises PortTakenError naming who
+        holds a port, and ExecutionError (code `cluster_failed`).
         """
         deadline = time.monotonic() + timeout_s
         with self._locked():
@@ -119,9 +119,10 @@ class LocalCluster:
                 for process in started:
                     processes.forget(self._folder, process)
                 raise
-            for process in processes.known(self._folder):
-                with _client(process.url) as client:
-                    scale_back(self._folder, process.node_id, client, told)
+            urls = self._urls()
+            for member in members:
+                with _client(urls[member.node_id]) as client:
+                    scale_back(self._folder, member.node_id, client, told)
         return [process.node_id for process in started]
 
     def down(self, *, keep_workloads: bool, told: Told) -> list[str]:
@@ -160,6 +161,9 @@ class LocalCluster:
         finally:
             lock.release()
 
+    def _urls(self) -> dict[str, str]:
+        return {process.node_id: process.url for process in processes.known(self._folder)}
+
     def _start(self, member: Member) -> AgentProcess:
         return processes.start(
             self._folder,
@@ -173,7 +177,7 @@ class LocalCluster:
     def _wait_linked(self, members: Sequence[Member], *, deadline: float) -> None:
         views = expected_views(members)
         unseen: dict[str, set[str]] = {}
-        urls = {each.node_id: each.url for each in processes.known(self._folder)}
+        urls = self._urls()
         for node_id, expected in views.items():
             with _client(urls[node_id]) as client:
 
