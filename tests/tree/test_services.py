@@ -86,8 +86,12 @@ def test_changes_at_steady_load_through_agents_that_do_not_own_it(
     shown = asked(tree["jiangsu"], "GET", "/m")
     counted = sum(each["metrics"]["requests"] for each in shown["versions"] if each["metrics"])
     assert counted >= sum(load.answers.total() for load in loads), "repeated ones count twice"
-    metrics = tree["jiangsu"].http.get("/metrics").text
-    assert 'cnet_service_replicas_ready{service="m",version="v2"} 3.0' in metrics
+    all_ready = 'cnet_service_replicas_ready{service="m",version="v2"} 3.0'
+    wait_until(
+        lambda: all_ready in tree["jiangsu"].http.get("/metrics").text,
+        timeout_s=PATIENCE_S,
+        what=lambda: tree["jiangsu"].http.get("/metrics").text,
+    )
 
 
 def test_one_name_belongs_to_one_owner(spread: Tree, tmp_path: Path) -> None:
