@@ -138,11 +138,11 @@ class Service:
 
 
 def _require_ready(service: dict[str, Any], replicas: int) -> None:
-    if (service["status"], service["ready"]) != ("ready", replicas):
-        told = {key: service[key] for key in ("status_reason", "status_detail", "instances")}
+    stands = {key: service[key] for key in ("status", "status_reason", "ready")}
+    if stands != {"status": "ready", "status_reason": None, "ready": replicas}:
         raise RuntimeError(
-            f"{replicas} replicas were to be ready; {service['ready']} are, and the service is "
-            f"{service['status']}: {told}"
+            f"{replicas} replicas were to be ready: {stands}, {service['status_detail']}, "
+            f"{service['instances']}"
         )
 
 
