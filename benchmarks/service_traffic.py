@@ -214,12 +214,15 @@ def main() -> int:
     parser.add_argument("--through", choices=("owner", "peer"), default="owner")
     parser.add_argument("--only", default=",".join(PARTS))
     given = parser.parse_args()
+    parts = given.only.split(",")
+    if not set(parts) <= set(PARTS):
+        parser.error(f"--only: {given.only} is not of {', '.join(PARTS)}")
     good = True
     with peers() as (owner, peer), tempfile.TemporaryDirectory() as folder:
         url = owner if given.through == "owner" else peer
         with AgentClient(owner, timeout=300) as client:
             service = Service(client, Path(folder))
-            for part in given.only.split(","):
+            for part in parts:
                 why = run(part, service, url, given.requests, given.clients)
                 if why is not None:
                     print(f"{part}: {why}", file=sys.stderr, flush=True)
