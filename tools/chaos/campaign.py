@@ -87,8 +87,8 @@ class Campaign:
         self.agent.start()
         for client in self._clients:
             client.start()
-        self._gate.open()
         while self.nemesis.kills < self.plan.kills:
+            self._gate.open()
             card = self.nemesis.strike()
             self._raise_failures()
             if card is Card.REUSED_PID or self._rng.random() < CHECK_SHARE:
@@ -98,13 +98,13 @@ class Campaign:
         self._empty()
 
     def _check(self) -> None:
+        """With no operation under way; none begins afterwards, either."""
         self._gate.close()
         self._gate.drain(DRAIN_S)
         self._raise_failures()
         self.agent.require_alive()
         self.checker.check()
         self.nemesis.check_bystanders()
-        self._gate.open()
 
     def _raise_failures(self) -> None:
         for client in self._clients:
@@ -152,7 +152,8 @@ class Campaign:
             raise InvariantError("left_over", f"run directories: {folders}")
         if bases := self._base_groups():
             inside = [path.name for base in bases for path in base.iterdir() if path.is_dir()]
-            raise InvariantError("left_over", f"control groups: {bases}, with {inside} inside")
+            words = f"{bases}, with {len(inside)} inside: {inside[:5]}"
+            raise InvariantError("left_over", f"control groups: {words}")
 
     def _base_groups(self) -> list[Path]:
         name = base_name(str(self.agent.runs))

@@ -100,8 +100,8 @@ class Campaign:
         self.agent.start()
         for client in self._clients:
             client.start()
-        self._gate.open()
         for blow in blows(self.plan.kills, self.plan.engine_restarts, self._rng):
+            self._gate.open()
             self.nemesis.strike(blow)
             self._raise_failures()
             if blow.ends_engine:
@@ -113,12 +113,12 @@ class Campaign:
         self._empty()
 
     def _check(self) -> None:
+        """With no operation under way; none begins afterwards, either."""
         self._gate.close()
         self._gate.drain(DRAIN_S)
         self._raise_failures()
         self.agent.require_alive()
         self.checker.check()
-        self._gate.open()
 
     def _raise_failures(self) -> None:
         for client in self._clients:
