@@ -21,6 +21,22 @@ from cnet.model.notation import pairs, parse_size
 
 SIZES = ("memory", "storage")
 
+MODEL_TYPES = {
+    ".onnx": "yolo",
+    ".skops": "sklearn",
+    ".joblib": "sklearn",
+    ".pkl": "sklearn",
+    ".pickle": "sklearn",
+    ".pt": "pytorch",
+    ".pt2": "pytorch",
+    ".pth": "pytorch",
+    ".keras": "tensorflow",
+    ".tflite": "tensorflow",
+    "": "tensorflow",  # the folder of a SavedModel
+    ".py": "custom",
+}
+"""What `--model` takes a file to be by the ending of its name."""
+
 
 def read_file(path: str) -> list[JsonObject]:
     """Every spec of a JSON or YAML file (`-`: stdin), in order.
@@ -151,11 +167,14 @@ def _kind(
     if model is not None:
         # Absolute, because the agent's working directory is another one.
         path = str(model.expanduser().absolute())
-        return _same(kind, "mlmodel"), {"model_type": "yolo", "model_path": path}, model.stem
+        config: JsonObject = {"model_path": path}
+        if (model_type := MODEL_TYPES.get(model.suffix.lower())) is not None:
+            config["model_type"] = model_type
+        return _same(kind, "mlmodel"), config, model.stem
     if cascade is not None:
         return _same(kind, "opencv"), {"cascade_type": cascade}, cascade
     if command:
-        config: JsonObject = {"command": command[0], "args": command[1:]}
+        config = {"command": command[0], "args": command[1:]}
         return kind or "process", config, Path(command[0]).name
     return str(kind), {}, str(kind)
 

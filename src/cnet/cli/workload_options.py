@@ -50,7 +50,12 @@ class WorkloadOptions:
     ] = None
     model: Annotated[
         Path | None,
-        typer.Option(metavar="ONNX", help="Serve this YOLO model.", rich_help_panel=_WORK),
+        typer.Option(
+            metavar="FILE",
+            help="Serve this model. What it is goes by its ending (.onnx: YOLO); "
+            "--config model_type=… says otherwise.",
+            rich_help_panel=_WORK,
+        ),
     ] = None
     cascade: Annotated[
         Literal["face", "eye", "smile"] | None,

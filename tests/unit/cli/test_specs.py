@@ -138,6 +138,23 @@ def test_model_and_cascade_become_services(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
+    ("name", "model_type"),
+    [
+        ("m.onnx", "yolo"),
+        ("m.JOBLIB", "sklearn"),
+        ("m.v1.pt2", "pytorch"),
+        ("saved", "tensorflow"),
+        ("m.py", "custom"),
+        ("m.bin", None),
+    ],
+)
+def test_a_model_is_what_its_ending_says(name: str, model_type: str | None) -> None:
+    assert of_flags(flags(), model=Path(name))["config"].get("model_type") == model_type
+    said = flags(config={"model_type": "onnx"})
+    assert of_flags(said, model=Path(name))["config"]["model_type"] == "onnx"
+
+
+@pytest.mark.parametrize(
     ("given", "source", "complaint"),
     [
         (flags(), {}, "give one of"),
