@@ -15,7 +15,10 @@ FOLDER = "containers"
 
 
 class KnownWorkloads:
-    """Ids of all workloads: as the journal has them, until a manager has taken them up."""
+    """Ids of all that may have containers here.
+
+    Until a manager has taken them up, of all that the journal has.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._at_start = frozenset(journal.workload_ids())
@@ -28,7 +31,7 @@ class KnownWorkloads:
     def __call__(self) -> Collection[str]:
         if self._manager is None:
             return self._at_start
-        return {workload.id for workload in self._manager.workloads()}
+        return {it.id for it in self._manager.workloads() if it.status.holds_room}
 
 
 def _tls(docker: DockerSettings) -> TlsFiles | None:
