@@ -87,20 +87,24 @@ async def send(stream: SocketStream, status: int, content: dict[str, str]) -> No
 
 
 class FailingEngine(FakeEngine):
-    """Answers 500 to whatever it is asked to do; `ends`: it takes no connections by then."""
+    """Fails at whatever it is asked to do; `ends`: it takes no connections by then."""
 
-    def __init__(self, *, ends: bool) -> None:
+    def __init__(self, status: int, *, ends: bool) -> None:
+        self._status = status
         self._ends = ends
 
     async def answer(self, stream: SocketStream) -> None:
         if self._ends:
             await self.listener.aclose()
-        await send(stream, 500, {"message": "no such file or directory"})
+        await send(stream, self._status, {"message": "no such file or directory"})
 
 
+@pytest.mark.parametrize("status", [404, 500])
 @pytest.mark.parametrize("ends", [True, False])
-async def test_what_an_ending_engine_fails_at_is_not_the_fault_of_a_request(ends: bool) -> None:
-    async with FailingEngine(ends=ends).running() as engine:
+async def test_what_an_ending_engine_fails_at_is_not_the_fault_of_a_request(
+    ends: bool, status: int
+) -> None:
+    async with FailingEngine(status, ends=ends).running() as engine:
         with pytest.raises((EngineAwayError, EngineError)) as failed:
             await engine.ask(lambda client: client.containers.container("c").start())
     assert isinstance(failed.value, EngineAwayError if ends else EngineError)

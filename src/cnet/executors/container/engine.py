@@ -42,7 +42,6 @@ EVENTS_WITHIN_S = 60.0
 CLOSE_WITHIN_S = 5.0
 FIRST_PAUSE_S = 0.1
 LAST_PAUSE_S = 2.0
-SERVER_ERROR = 500
 NO_CONNECTION = 900
 """The status that the client library makes up for an engine that cannot be reached."""
 
@@ -230,8 +229,9 @@ class Engine:
             sentence = f"the container engine has not answered within {within_s:g} s"
             raise EngineAwayError(sentence) from error
         except EngineError as error:
-            # One that is about to end fails at what it has begun, and takes no new connections.
-            if error.status < SERVER_ERROR or await self.takes_connections():
+            # One that is about to end fails at what it has begun (its containerd knows nothing of
+            # it any more, say), and takes no new connections.
+            if await self.takes_connections():
                 raise
             raise EngineAwayError(f"the container engine ends: {error.message}") from error
 
