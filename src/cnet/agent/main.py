@@ -148,7 +148,7 @@ class Agent:
         capacity = detect(settings.resources, settings.data_root, stored=stored)
         ledger = SharedLedger(capacity, data.store) if data.on_this_disk else Ledger(capacity)
         remote = Neighbours(tree.links, tree.exchange)
-        known = KnownWorkloads(journal)
+        known = KnownWorkloads()
         executors = load_executors(
             ExecutorContext(
                 supervisor=supervisor,

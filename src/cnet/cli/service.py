@@ -116,7 +116,11 @@ def update(
     `--name` says which service; the other options are those of `cnet run`.
     """
     session = session_of(ctx, agent=agent, as_json=as_json)
+    if workload.name is None and workload.file is None:
+        raise SpecError("--name: which service? `cnet service ls` lists them", field="--name")
     (spec,) = _only(workload.specs())
+    if "name" not in spec:
+        raise SpecError("--file: has no name, which says which service", field="file")
     template = spec.get("template") or _template(spec)
     changes = specs.without_blanks({"version": version, "weight": weight})
     with session.connect() as client:

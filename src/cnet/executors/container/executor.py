@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -75,8 +75,8 @@ class ContainerSettings:
     volume_roots: Sequence[Path] = ()
     """folders below which a `host_path` may lie"""
     registry_auth_file: Path | None = None
-    known: Callable[[], Collection[str]] | None = None
-    """ids of all workloads that may have containers; what belongs to others of this agent's is
+    known: Callable[[], Awaitable[Collection[str]]] | None = None
+    """ids of all workloads that may have containers now; what belongs to others of this agent's is
     removed. None: nothing is."""
 
 
@@ -169,7 +169,8 @@ class ContainerExecutor(PortPublisher):
             found = await self._list()
             if self._settings.known is None:
                 return
-            known = self._settings.known()  # after the list: a new one is known before it is there
+            # After the list: a new one is known before it is there.
+            known = await self._settings.known()
             for container_id, labels in found:
                 if await anyio.to_thread.run_sync(self._is_wanted, labels, known):
                     continue

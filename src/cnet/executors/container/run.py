@@ -18,7 +18,12 @@ from anyio.abc import TaskGroup, TaskStatus
 from cnet._support import clock
 from cnet.errors import TransientError
 from cnet.executors.container import oom
-from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
+from cnet.executors.container.engine import (
+    REQUEST_TIMEOUT_S,
+    Engine,
+    EngineAwayError,
+    EngineError,
+)
 from cnet.executors.container.exec import is_of_container
 from cnet.executors.container.logs import LogCopy
 from cnet.executors.container.records import RunRecords
@@ -96,17 +101,27 @@ class ContainerRun:
             await told.wait()
 
     async def _stop(self, grace_s: float, told: anyio.Event) -> None:
-        try:
-            await self._engine.ask_until_answered(
-                lambda client: client.containers.container(self.container_id).stop(t=ceil(grace_s))
-            )
-        except EngineAwayError:
-            return  # the agent ends
-        except EngineError as error:
-            if error.status != GONE:
+        """Until it is done, or the container has ended: what an engine fails at may work later."""
+        pause_s = RETRY_S
+        while True:
+            try:
+                await self._engine.ask_until_answered(
+                    lambda it: it.containers.container(self.container_id).stop(t=ceil(grace_s)),
+                    within_s=grace_s + REQUEST_TIMEOUT_S,
+                )
+            except EngineAwayError:
+                return  # the agent ends
+            except EngineError as error:
+                if error.status == GONE:
+                    return
                 log.warning("stop_failed", container=self.container_id, why=error.message)
-        finally:
-            told.set()
+            else:
+                self.look()
+                return
+            finally:
+                told.set()
+            await anyio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LAST_LOOK_S)
 
     def renew(self, until: float) -> None:
         """Containers are started without a lease."""
