@@ -140,7 +140,7 @@ def picture() -> bytes:
 def predict(service: Service) -> httpx.Response:
     """May be called from several threads: each call has a connection of its own."""
     headers = {"content-type": "image/png"}
-    return service.client.post("/predict", content=picture(), headers=headers, timeout=60)
+    return service.client.post("/predict", content=picture(), headers=headers)
 
 
 class TestEnd:
@@ -169,7 +169,7 @@ def test_health_answers_during_predictions(slow: Service) -> None:
         wait_for(lambda: established(slow) >= 4)
         replies = 0
         while not all(answer.done() for answer in answers):
-            reply = slow.client.get("/health", timeout=5)
+            reply = slow.client.get("/health")
             assert reply.status_code == 200
             replies += 1
         # Behind the predictions they would be answered one between two of them.
@@ -190,7 +190,7 @@ def test_what_is_no_http_is_refused_and_harms_nobody(tmp_path: Path, content: by
     named = {"CNET_RUN_ID": "run-8"}
     with running(tmp_path, "opencv", "--cascade-type", "face", environment=named) as service:
         address = (service.client.base_url.host, service.client.base_url.port)
-        with socket.create_connection(address, timeout=10) as connection:
+        with socket.create_connection(address, timeout=60) as connection:
             connection.sendall(content)
             answer = connection.recv(4096)
         assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))

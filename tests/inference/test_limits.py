@@ -55,7 +55,7 @@ def usual(tmp_path: Path) -> Iterator[Service]:
 
 def ask(service: Service, inputs: str, **headers: str) -> httpx.Response:
     """May be called from several threads: each call has a connection of its own."""
-    return service.client.post("/predict", json={"inputs": inputs}, headers=headers, timeout=60)
+    return service.client.post("/predict", json={"inputs": inputs}, headers=headers)
 
 
 def figure(service: Service, name: str, **labels: str) -> float:

@@ -36,7 +36,7 @@ class Works:
         def work(cpus: int) -> str:
             self.shares[name] = cpus
             begun.set()
-            assert self._release.wait(10)
+            assert self._release.wait(60)
             return name
 
         return work
@@ -46,7 +46,7 @@ class Works:
 
     async def begun(self, name: str) -> None:
         waiting = self._begun.setdefault(name, threading.Event())
-        assert await anyio.to_thread.run_sync(waiting.wait, 10)
+        assert await anyio.to_thread.run_sync(waiting.wait, 60)
 
     def release(self) -> None:
         self._release.set()
@@ -64,7 +64,7 @@ async def lanes(threads: int, waiting: int = 8) -> AsyncIterator[Works]:
 
 async def in_line(works: Works, count: int) -> None:
     """Wait until so many stand in line."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while len(works.lanes._line) != count:
             await anyio.lowlevel.checkpoint()
 
@@ -148,7 +148,7 @@ async def test_idle_is_noticed_once_nothing_runs(monkeypatch: pytest.MonkeyPatch
     idle = threading.Event()
     resting = Lanes(2, max_waiting=1, on_idle=idle.set)
     assert await resting.run(alone(lambda cpus: cpus), gone=never) == 2
-    assert await anyio.to_thread.run_sync(idle.wait, 10)
+    assert await anyio.to_thread.run_sync(idle.wait, 60)
     resting.close()
 
 
@@ -168,7 +168,7 @@ async def test_close_tells_of_work_that_nobody_waits_for_any_more() -> None:
             group.cancel_scope.cancel()
         assert works.lanes.close() is False
         works.release()
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while not works.lanes.close():  # noqa: ASYNC110  only the thread itself knows
                 await anyio.sleep(0.001)
 
@@ -242,7 +242,7 @@ async def test_time_runs_out_in_line_and_during_the_work() -> None:
         group.start_soon(hurried, "under way")
         await works.begun("under way")
         group.start_soon(hurried, "in line")
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while not (works.lanes._running and not works.lanes._line):
                 await anyio.lowlevel.checkpoint()
         # The thread is not free yet: whoever comes waits for it.
