@@ -127,17 +127,18 @@ class Campaign(ABC):
             self._raise_failures()
             if check_is_due or self._rng.random() < self.plan.check_share:
                 self._check()
+                self._gate.open()
         self._check()
         self._gate.end()
         self._empty()
 
     def _check(self) -> None:
+        """With no operation under way; none begins afterwards, either."""
         self._gate.close()
         self._gate.drain(DRAIN_S)
         self._raise_failures()
         self.agent.require_alive()
         self._inspect()
-        self._gate.open()
 
     def _raise_failures(self) -> None:
         for client in self._clients:

@@ -62,7 +62,8 @@ class Campaign(campaign.Campaign):
             raise InvariantError("left_over", f"run directories: {folders}")
         if bases := self._base_groups():
             inside = [path.name for base in bases for path in base.iterdir() if path.is_dir()]
-            raise InvariantError("left_over", f"control groups: {bases}, with {inside} inside")
+            words = f"{bases}, with {len(inside)} inside: {inside[:5]}"
+            raise InvariantError("left_over", f"control groups: {words}")
 
     def _base_groups(self) -> list[Path]:
         name = base_name(str(self.agent.runs))

@@ -127,7 +127,10 @@ class Engine:
                 self._address = address
                 return None
             reasons.append(why_not)
-        return "; ".join(reasons) or "none of the usual sockets is there, nor docker.host set"
+        return "; ".join(reasons) or (
+            "no container engine: none of the usual sockets is there, and neither docker.host nor "
+            "DOCKER_HOST is set"
+        )
 
     def _come(self) -> None:
         if self.absence is not None:
