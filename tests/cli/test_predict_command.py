@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 
@@ -139,3 +141,27 @@ class Model:
     refused = cnet("predict", "m", "--inputs", "[[1]]")
     assert refused.code == 2 and "rows" in refused.err
     assert cnet("service", "rm", "m").code == 0
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """A program of a user's own behind /predict."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"mood": "good"}')
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_program_may_answer_with_anything(cnet: Cnet) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        told = cnet("predict", url, "--inputs", "1")
+        assert 'mood: "good"' in told.out, told.err
+        refused = cnet("predict", url, str(PHOTOGRAPH))
+        assert refused.code == 2 and "no detections" in refused.err
+        server.shutdown()

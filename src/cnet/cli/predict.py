@@ -83,6 +83,8 @@ def predict(
         begun = time.perf_counter()
         found = services.predict(endpoint, content, token=token, timeout_s=timeout, **parameters)
         elapsed_ms = _since(begun)
+        if "detections" not in found:
+            raise SpecError(f"{target!r} answers, but with no detections; it has {sorted(found)}")
         if copy is not None:
             save_annotated(content, found["detections"], copy)
         if session.as_json:
@@ -156,7 +158,7 @@ def _show_answer(session: Session, endpoint: str, answer: JsonObject, *, elapsed
     if session.as_json:
         emit_json_line({"endpoint": endpoint, "ms": round(elapsed_ms, 2)} | answer)
         return
-    outputs = answer["outputs"]
+    outputs = answer.get("outputs", answer)  # a program of one's own may answer with anything
     emit(f"answered in {elapsed_ms:.0f} ms")
     for name, value in outputs.items() if isinstance(outputs, dict) else [("outputs", outputs)]:
         emit(printable(f"  {name}: {json.dumps(value, ensure_ascii=False)}"))

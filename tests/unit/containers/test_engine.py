@@ -148,7 +148,7 @@ class HangingEngine(FakeEngine):
 async def test_what_an_engine_does_not_end_is_broken_off_when_it_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Logs that are followed, a pull, a request, a command: nobody waits for them for ever."""
+    """Logs that are followed, a pull, a request: nobody waits for them for ever."""
     monkeypatch.setattr("cnet.executors.container.engine.PING_EVERY_S", 0.01)
     fake, ends = HangingEngine(), 0
     async with fake.running() as engine:
@@ -163,12 +163,6 @@ async def test_what_an_engine_does_not_end_is_broken_off_when_it_is_away(
             sees.set()
             await engine.get("containers/c/json")
 
-        async def converse(sees: anyio.Event) -> None:
-            async with engine.conversation("/exec/e/start", {}) as (stream, _):
-                sees.set()
-                while True:
-                    await stream.receive()
-
         async def broken_off(
             work: Callable[[anyio.Event], Awaitable[None]], sees: anyio.Event
         ) -> None:
@@ -178,13 +172,13 @@ async def test_what_an_engine_does_not_end_is_broken_off_when_it_is_away(
             ends += 1
 
         async with anyio.create_task_group() as group:
-            for work in (follow, ask, converse):
+            for work in (follow, ask):
                 sees = anyio.Event()
                 group.start_soon(broken_off, work, sees)
                 await sees.wait()
             assert ends == 0
             fake.hangs = True
-    assert ends == 3
+    assert ends == 2
 
 
 async def test_what_is_not_answered_in_time_counts_as_away() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,16 +16,20 @@ from cnet.executors.container.run import ContainerRun
 
 pytestmark = pytest.mark.anyio
 
-CONFLICT, FAILS, GONE = 409, 500, 404
+GONE, CONFLICT, FAILS = 404, 409, 500
 BEGUN, NEVER = "2026-11-30T03:30:00.5Z", "0001-01-01T00:00:00Z"
 
 
 class FakeContainers:
-    """What the client library makes of one container; `failures`: of a stop, before it is done."""
+    """What the client library makes of one container.
 
-    def __init__(self, status: str, failures: int = 0) -> None:
+    `failures`: of a stop, before it is done; `in_the_way`: how often somebody else is removing it.
+    """
+
+    def __init__(self, status: str, *, failures: int = 0, in_the_way: float = 0) -> None:
         self.status = status
         self.failures = failures
+        self.in_the_way = in_the_way
         self.stops = 0
         self.deletions = 0
 
@@ -52,8 +57,9 @@ class FakeContainers:
 
     async def delete(self, *, force: bool, v: bool) -> None:
         self.deletions += 1
-        if self.status == "removing":
-            raise EngineError(CONFLICT, "removal of container c is already in progress")
+        if self.deletions > self.in_the_way:
+            raise EngineError(GONE, "no such container: c")
+        raise EngineError(CONFLICT, "removal of container c is already in progress")
 
 
 class FakeEngine:
@@ -98,9 +104,12 @@ async def run_of(containers: FakeContainers, folder: Path) -> ContainerRun:
     )
 
 
-async def test_one_that_an_engine_never_finishes_to_remove_has_ended(tmp_path: Path) -> None:
+async def test_one_that_an_engine_never_finishes_to_remove_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Docker may stay at it for ever; it neither runs nor starts again."""
-    containers = FakeContainers("removing")
+    monkeypatch.setattr("cnet.executors.container.run.REMOVED_WITHIN_S", 0.1)
+    containers = FakeContainers("removing", in_the_way=math.inf)
     run = await run_of(containers, tmp_path)
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
@@ -108,7 +117,17 @@ async def test_one_that_an_engine_never_finishes_to_remove_has_ended(tmp_path: P
             ended = await run.wait()
     assert (ended.lost, ended.reason, ended.exit_code) == (True, "container_removed", None)
     assert RunRecords(tmp_path, "w", 1).exit() == ended, "the next agent must know, too"
-    assert containers.deletions == 1
+    assert containers.deletions > 0
+
+
+async def test_one_that_a_sweep_is_removing_has_gone_when_its_end_is_told(tmp_path: Path) -> None:
+    containers = FakeContainers("exited", in_the_way=3)
+    run = await run_of(containers, tmp_path)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            await group.start(run.watch)
+            await run.wait()
+    assert containers.deletions == 4
 
 
 async def test_a_stop_that_an_engine_fails_at_is_asked_for_again(

@@ -284,10 +284,12 @@ class Engine:
     ) -> AsyncIterator[tuple[ByteStream, bytes]]:
         """A connection of its own that the engine hands over; and what has come over it so far.
 
-        Raises EngineAwayError, also when it breaks inside, and EngineError.
+        It outlives an engine that hangs for a while, as whoever talks may leave. Raises
+        EngineAwayError, also when it breaks inside, and EngineError.
         """
+        await self._ready()
         try:
-            async with self._there(), taken_over(self._address, path, body) as taken:
+            async with taken_over(self._address, path, body) as taken:
                 yield taken
         except RefusedError as error:
             raise EngineError(error.status, error.message) from error

@@ -41,6 +41,7 @@ from cnet.executors.container.logs import LogCopy, LogFile
 from cnet.executors.container.ports import PortPublisher
 from cnet.executors.container.records import RunRecords
 from cnet.executors.container.run import (
+    CONFLICT,
     GONE,
     ContainerRun,
     look_up,
@@ -55,7 +56,6 @@ from cnet.supervision.procfs import boot_id
 
 log = structlog.get_logger(__name__)
 
-CONFLICT = 409
 RETRY_S = 0.1
 SWEEP_EVERY_S = 60.0
 
