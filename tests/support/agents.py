@@ -213,7 +213,8 @@ def start_agent(
     `config` is the agent's configuration by section (`resources={"cpu": 4}`,
     `agent={"labels": {…}}`); logs are text at level debug unless `logging` says otherwise.
     `environ` is added to this process's environment; XDG_CONFIG_HOME points into `tmp_path`, so
-    that no token of the user is found. `module` is run in the place of `cnet`. Several agents need a `tmp_path` each.
+    that no token of the user is found. `module` is run in the place of `cnet`. Several agents need
+    a `tmp_path` each.
     """
     agent = new_agent(tmp_path, environ=environ, token=token, module=module, **config)
     try:

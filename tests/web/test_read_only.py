@@ -6,7 +6,6 @@ import html
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
@@ -136,7 +135,7 @@ def changing_routes() -> Iterator[tuple[str, str]]:
         for route in router.routes:
             assert isinstance(route, APIRoute)
             if RequireWrite.dependency in [each.dependency for each in route.dependencies]:
-                for method in route.methods:
+                for method in route.methods or ():
                     yield method, route.path
 
 

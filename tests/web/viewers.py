@@ -10,9 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
+import pytest
 from starlette.types import Receive, Scope, Send
 
-from cnet.agent import main as agent
+from cnet.agent.main import serve
 from cnet.web import Pages
 
 HEADER = "x-viewer"
@@ -33,9 +34,10 @@ def main() -> int:
         parser.add_argument(name, type=Path)
     parser.add_argument("--port", type=int)
     options = parser.parse_args()
-    agent.Pages = ViewedPages  # type: ignore[misc]
     overrides = {"agent.data_dir": options.data_dir, "agent.port": options.port}
-    return agent.serve(overrides, options.config, url_file=options.url_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cnet.agent.main.Pages", ViewedPages)
+        return serve(overrides, options.config, url_file=options.url_file)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from cnet.api import render
 from cnet.api.errors import json_response
+from cnet.errors import NotFoundError
 from cnet.executors.execs import Execs
 from cnet.manager import Workload
 from cnet.model.lifecycle import wire_status
@@ -110,6 +111,29 @@ async def usage(workload_id: str, request: Request, web: Web) -> Response:
     """What it uses now, or in `details` why nobody can tell; either is fine for a page."""
     answer = await web.api.ask(request, "GET", path_of("workloads", workload_id, "usage"))
     return json_response(answer.json)
+
+
+@router.get("/log.json")
+async def last_lines(
+    workload_id: str,
+    request: Request,
+    web: Web,
+    lines: Annotated[int, Query(ge=1, le=10_000)] = 100,
+) -> Response:
+    """The end of its log and whether there will be more, for pages to which no stream gets through.
+
+    `lines` is null where the workload is gone: a page keeps what it shows.
+    """
+    try:
+        ended = web.workload(workload_id).status.is_terminal  # asked first: so are all lines there
+    except NotFoundError:
+        return json_response({"ended": True, "lines": None})
+    answer = await web.api.ask(
+        request, "GET", path_of("workloads", workload_id, "logs"), query={"lines": str(lines)}
+    )
+    if not answer.ok:
+        raise HTTPException(answer.status)
+    return json_response({"ended": ended, "lines": answer.json["logs"]})
 
 
 @router.get("/log.txt")

@@ -1,11 +1,10 @@
-// A log as it is written: [data-log="<address>"], with search, wrapping and following.
+// A log as it is written: [data-log="<workload>"], with search, wrapping and following.
 //
 // It comes as a stream; where none gets through, what there is is asked for every few seconds.
 
 const KEPT = 5000; // lines in the page; the file has the rest
 const PAUSE_MS = 2000;
 const SILENT_MS = 5000; // a stream that has brought nothing by then may be held up on its way
-const ENDED = new Set(["completed", "failed", "stopped"]);
 const ESCAPES = /\u001b\[[0-9;?]*[ -/]*[@-~]|\u001b[@-Z\\-_]/g; // colours and cursor moves
 
 class Log {
@@ -14,7 +13,6 @@ class Log {
     this.lines = root.querySelector("[data-log-lines]");
     this.search = root.querySelector("[data-log-search]");
     this.following = root.querySelector("[data-log-follow]");
-    this.address = `${root.dataset.log}/logs`;
     this.asked = []; // lines that the last question has brought
     this.partial = "";
     this.pending = [];
@@ -66,7 +64,7 @@ class Log {
       if (!others) silence.abort();
     }, SILENT_MS);
     try {
-      const answer = await fetch(`${this.address}?follow=true&lines=${KEPT}`, { signal: silence.signal });
+      const answer = await fetch(`/api/workloads/${this.root.dataset.log}/logs?follow=true&lines=${KEPT}`, { signal: silence.signal });
       if (!answer.ok) throw new Error(answer.statusText);
       const type = answer.headers.get("content-type") ?? "";
       if (type.startsWith("application/json")) { // a kind that leaves no output
@@ -85,29 +83,25 @@ class Log {
         this.add(parts);
       }
       if (this.partial) this.add([this.partial]);
-      return await this.ended(); // or the agent is going, and another will go on
+      return (await this.last(1)).ended; // or the agent is going, and another will go on
     } finally {
       clearTimeout(timer);
     }
   }
 
-  /** What there is now; whether that is all there will be. */
+  /** Show what there is now; whether that is all there will be. */
   async ask() {
-    const ended = await this.ended(); // before the lines: they are all of them then
-    const { logs } = await this.json(`${this.address}?lines=${KEPT}`);
+    const { lines, ended } = await this.last(KEPT);
     const { asked } = this;
-    if (asked.length && asked.every((line, index) => line === logs[index])) this.add(logs.slice(asked.length));
-    else this.show(logs);
-    this.asked = logs;
+    if (lines === null) return ended; // it is gone
+    if (asked.length && asked.every((line, index) => line === lines[index])) this.add(lines.slice(asked.length));
+    else this.show(lines);
+    this.asked = lines;
     return ended;
   }
 
-  async ended() {
-    return ENDED.has((await this.json(this.root.dataset.log)).status);
-  }
-
-  async json(address) {
-    const answer = await fetch(address, { cache: "no-store" });
+  async last(count) {
+    const answer = await fetch(`/workloads/${this.root.dataset.log}/log.json?lines=${count}`, { cache: "no-store" });
     if (!answer.ok) throw new Error(answer.statusText);
     return answer.json();
   }
