@@ -1,18 +1,21 @@
 """A service that is asked ten times as much as it can do.
 
     python -m benchmarks.serving_overload [--seconds 60] [--times 10] [--threads 1]
+        [--model DETECTOR | --forest TREES]
 
 Requests come at their times whatever the answers (an open loop), and latencies count from the time
 a request was due. First what the service can do, with as many clients as make it busy; then
 four fifths of that ("normal"); then ten times as much; then normal again. The model is a detector
-of YOLO11n's shape unless `--model` names another. "unsent" tells of requests that the client itself
-was too slow for: with them the figures are those of the client.
+of YOLO11n's shape unless `--model` names another; with `--forest` a random forest of so many trees,
+served by scikit-learn itself, a row a call. "unsent" tells of requests that the client itself was
+too slow for: with them the figures are those of the client.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import tempfile
 import time
@@ -31,6 +34,7 @@ from cnet.inference.images.pictures import decode
 NORMAL = 0.8
 MOST_CONNECTIONS = 512
 SIDE = 320
+FOREST = ("sklearn", "--no-convert", "--max-batch=1", "--trust=sklearn.tree._tree.Tree")
 
 
 @dataclass
@@ -181,19 +185,38 @@ def _picture() -> bytes:
     return cv2.imencode(".jpg", cv2.resize(image, (SIDE, SIDE)))[1].tobytes()
 
 
+def _forest(path: Path, trees: int) -> bytes:
+    """Write a classifier of digits; what to ask it."""
+    from sklearn.datasets import load_digits
+    from sklearn.ensemble import RandomForestClassifier
+    from skops.io import dump
+
+    rows, digits = load_digits(return_X_y=True)
+    dump(RandomForestClassifier(trees, random_state=0).fit(rows, digits), path)
+    return json.dumps({"inputs": rows[:1].tolist()}).encode()
+
+
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--times", type=float, default=10)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--model", type=Path, help="another detector")
+    models = parser.add_mutually_exclusive_group()
+    models.add_argument("--model", type=Path, help="another detector")
+    models.add_argument("--forest", type=int, metavar="TREES", help="a classifier instead")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model = arguments.model or yolo_standin.write(Path(folder) / "yolo11n-shaped.onnx")
+        runtime: tuple[str, ...]
+        if arguments.forest:
+            model, runtime, kind = Path(folder) / "forest.skops", FOREST, "application/json"
+            body = _forest(model, arguments.forest)
+        else:
+            model = arguments.model or yolo_standin.write(Path(folder) / "yolo11n-shaped.onnx")
+            runtime, body, kind = ("yolo",), _picture(), "image/jpeg"
         print(f"{model.name}, {arguments.threads} threads", flush=True)
-        with service(model, arguments.threads) as (url, process, _):
-            asyncio.run(campaign(url, process, _picture(), "image/jpeg", arguments))
+        with service(model, arguments.threads, runtime) as (url, process, _):
+            asyncio.run(campaign(url, process, body, kind, arguments))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -102,9 +102,11 @@ def _session(model: Path, threads: int) -> ort.InferenceSession:
 
 
 @contextmanager
-def service(model: Path, threads: int) -> Iterator[tuple[str, psutil.Process, float]]:
+def service(
+    model: Path, threads: int, runtime: Sequence[str] = ("yolo",)
+) -> Iterator[tuple[str, psutil.Process, float]]:
     """Address and process of a running service, and the seconds until it was ready."""
-    command = [sys.executable, "-m", "cnet.inference", "yolo", "--model", str(model)]
+    command = [sys.executable, "-m", "cnet.inference", *runtime, "--model", str(model)]
     with tempfile.TemporaryFile("w+") as log:
         started = time.perf_counter()
         process = subprocess.Popen([*command, "--threads", str(threads)], stderr=log)

@@ -71,12 +71,12 @@ class Node:
         return found
 
     def wait(
-        self, workload_id: str, condition: Callable[[Json], bool], *, timeout_s: float = 30.0
+        self, workload_id: str, condition: Callable[[Json], bool], *, timeout_s: float = 90.0
     ) -> Json:
         """The workload once it meets `condition`; woken by the agent's events."""
         return self.agent.client.wait_for(workload_id, until=condition, timeout=timeout_s)
 
-    def wait_status(self, workload_id: str, status: str, *, timeout_s: float = 30.0) -> Json:
+    def wait_status(self, workload_id: str, status: str, *, timeout_s: float = 90.0) -> Json:
         """The workload once it has that status."""
         return self.wait(workload_id, lambda it: bool(it["status"] == status), timeout_s=timeout_s)
 

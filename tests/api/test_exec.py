@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from cnet.supervision.procfs import read_bytes
 from tests.support.agents import AgentProcess, start_agent, wait_until
-from tests.support.execs import answer, ask, fed, heard, living, opened
+from tests.support.execs import answer, ask, converse, heard, living, opened, use_terminal
 
 MIB = 1024**2
 
@@ -92,34 +91,11 @@ def test_what_cannot_be_run(agent: AgentProcess, running: dict[str, Any]) -> Non
 
 
 def test_a_conversation(agent: AgentProcess, running: dict[str, Any]) -> None:
-    with opened(agent, running["id"], command=["cat"], stdin=True) as socket:
-        socket.send(b"one ")
-        assert heard(socket, until=b"one ") == ({"started": True}, b"one ", b"")
-        words, stdout, _ = fed(socket, b"x" * 2_000_000)
-    assert words == {"exit_code": 0} and stdout == b"x" * 2_000_000
+    converse(agent, running)
 
 
 def test_a_terminal(agent: AgentProcess, running: dict[str, Any]) -> None:
-    shell = {
-        "command": ["sh"],
-        "tty": True,
-        "stdin": True,
-        "size": {"columns": 90, "rows": 30},
-        "env": {"PS1": "now: "},
-    }
-    with opened(agent, running["id"], **shell) as socket:
-        socket.send(b"stty size\n")
-        heard(socket, until=b"30 90")
-        socket.send(json.dumps({"size": {"columns": 120, "rows": 40}}))
-        socket.send(b"sleep 0.2; stty size\n")
-        heard(socket, until=b"40 120")
-        socket.send(b"tr a-z A-Z\nover\n")  # shells that are about to fork lose a ^C
-        heard(socket, until=b"OVER")
-        socket.send(b"\x03")  # what is sent along may be read by who is about to die of it
-        heard(socket, until=b"now: ")
-        socket.send(b"exit 7\n")
-        words, _, _ = heard(socket)
-    assert words["exit_code"] == 7
+    use_terminal(agent, running)
 
 
 @pytest.mark.parametrize("how", ["leaves", "agent dies", "run ends"])

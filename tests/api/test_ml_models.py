@@ -207,7 +207,7 @@ def test_loaded_once_kept_warm_and_given_back(node: Node, models: Models) -> Non
     # the model goes, and whatever serves it goes with it, although nobody said so
     reply = node.http.delete(f"/api/workloads/{model_id}")
     assert reply.status_code == 200
-    wait_until(lambda: not node.json(node.http.get("/api/workloads"))["workloads"], timeout_s=30)
+    wait_until(lambda: not node.json(node.http.get("/api/workloads"))["workloads"])
 
 
 def test_unloaded_while_it_is_asked(node: Node, models: Models) -> None:
@@ -268,7 +268,7 @@ def test_an_agent_that_is_killed(node: Node, models: Models) -> None:
         assert models.predict(model_id, 5)["prediction"][0] == 5
         assert models.service(model_id)["attempt"] == 1
         again.http.delete(f"/api/workloads/{gone}")
-        wait_until(lambda: not alive(left["process_pid"]), timeout_s=30)
+        wait_until(lambda: not alive(left["process_pid"]))
         again.delete_all()
     node.http.base_url = node.agent.url
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -260,3 +261,28 @@ def test_a_killed_agent_goes_on_with_what_was_asked(
         timeout_s=PATIENCE_S,
         what="everything deleted",
     )
+
+
+def test_who_waits_for_an_answer_gets_one_when_the_agent_goes(
+    own_agent: AgentProcess, models: list[str], tmp_path: Path
+) -> None:
+    never = tmp_path / "never.py"
+    never.write_text(
+        "import time\ndef load():\n    time.sleep(600)\ndef predict(inputs):\n    ...\n"
+    )
+    none = {"name": "m", "template": template(models[0]), "replicas": 0, "hold_s": 600}
+    unready = {"name": "n", "template": template(str(never))}
+    with Node(own_agent) as node, ThreadPoolExecutor(2) as pool:
+        sent(node, "POST", "", none, 201)
+        asked = [
+            pool.submit(node.http.post, "/services/m/predict", json={"inputs": [1]}),
+            pool.submit(node.http.post, "/api/services", json=unready),
+        ]
+        wait_until(lambda: 'requests_waiting{service="m"} 1.0' in node.http.get("/metrics").text)
+        wait_until(lambda: node.json(node.http.get("/api/workloads"))["count"] == 1)
+        assert own_agent.terminate() == 0
+        for reply in (each.result() for each in asked):
+            assert (reply.status_code, reply.json()["error"]) == (503, "unavailable"), reply.text
+            assert "is being stopped" in reply.json()["details"]
+            assert reply.headers["retry-after"] and reply.headers["connection"] == "close"
+    assert "Traceback" not in own_agent.log()

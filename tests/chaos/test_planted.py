@@ -22,7 +22,7 @@ CAUGHT_AS = {
     # Besides the sum: a restart finds its own room taken, and what waits for room never gets it.
     "forgotten_release": {"quota", "answer", "starved"},
     "pid_without_start_time": {"dead_pid", "bystander"},
-    "killpg_only": {"orphan", "doubled", "left_over"},
+    "killpg_only": {"orphan", "doubled"},
 }
 """Bug → the invariants it breaks; which of them is met first is chance."""
 

@@ -16,9 +16,11 @@ import yaml
 from cnet._support.files import FileLock
 from cnet.cli.local import free_ports
 from cnet.cli.main import main
+from cnet.client import AgentClient
 from tests.cli.conftest import Cnet, Result
 from tests.support.agents import alive, wait_until
 from tests.support.cities import processes_in
+from tests.support.traffic import model
 
 MIB = 1024**2
 
@@ -135,16 +137,43 @@ def test_down_stops_workloads_even_of_a_dead_agent(
     assert not alive(ran.json["process_pid"])
 
 
-def test_down_ends_services_which_stay_known(cluster: Cluster, call: Cnet) -> None:
-    url = by_name(cluster("up", "--json"))["a"]["url"]
-    made = call("--agent", url, "service", "create", "--name", "eyes", "--cascade", "eye")
-    assert made.code == 0, made.err
+def test_down_ends_services_which_come_back_as_they_were(cluster: Cluster, tmp_path: Path) -> None:
+    def template(number: int) -> dict[str, Any]:
+        config = {"model_type": "custom", "model_path": model(tmp_path, number)}
+        return {"type": "mlmodel", "config": config, "requirements": {"cpu": 0.1}}
+
+    def told(client: AgentClient) -> dict[str, Any]:
+        return {
+            each["name"]: (
+                each["autoscale"],
+                each["traffic"],
+                {version["version"]: version["replicas"] for version in each["versions"]},
+            )
+            for each in client.services.list()
+        }
+
+    with AgentClient(by_name(cluster("up", "--json"))["a"]["url"]) as client:
+        client.services.create({"name": "canary", "template": template(0), "replicas": 2})
+        client.services.update("canary", {"template": template(1), "weight": 10, "replicas": 1})
+        scaled = {"name": "by-load", "template": template(0), "autoscale": {"min": 1, "max": 3}}
+        client.services.create(scaled)
+        client.services.create({"name": "none", "template": template(0), "replicas": 0})
+        before = told(client)
+    assert before["canary"][1:] == ({"v1": 9000, "v2": 1000}, {"v1": 2, "v2": 1})
     down = cluster("down")
     assert down.code == 0, down.err
-    assert "scaling eyes to 0" in down.err
-    url = by_name(cluster("up", "--json"))["a"]["url"]
-    again = call("--agent", url, "service", "describe", "--json", "eyes").json
-    assert (again["status"], again["replicas"], again["instances"]) == ("idle", 0, [])
+    assert "scaling canary to 0" in down.err and "scaling by-load to 0" in down.err
+    assert not processes_in(tmp_path / "cluster")
+    up = cluster("up", "--json")
+    assert up.code == 0, up.err
+    with AgentClient(by_name(up)["a"]["url"]) as client:
+        assert told(client) == before
+        wait_until(
+            lambda: {it["status"] for it in client.services.list()} == {"ready", "idle"},
+            timeout_s=60,
+            what=lambda: str(client.services.list()),
+        )
+    assert not (tmp_path / "cluster" / "scaled.json").exists()
 
 
 def test_kept_workloads_run_on_and_are_taken_up_again(cluster: Cluster, call: Cnet) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 
@@ -91,6 +93,11 @@ def test_service_that_cannot_be_ready_shows_why(cnet: Cnet, tmp_path: Path) -> N
         (["faces", str(PHOTOGRAPH), "--set", "nonsense=1"], 2, "nonsense"),
         (["nobody", str(PHOTOGRAPH)], 3, "nobody"),
         (["http://127.0.0.1:1", str(PHOTOGRAPH)], 4, "http://127.0.0.1:1"),
+        (["faces"], 2, "give pictures, or --inputs"),
+        (["faces", str(PHOTOGRAPH), "--inputs", "[]"], 2, "give pictures, or --inputs"),
+        (["faces", "--inputs", "[1"], 2, "--inputs: not JSON"),
+        (["faces", "--inputs", "@/nowhere.json"], 2, "/nowhere.json: No such file"),
+        (["faces", "--inputs", "[1]", "--confidence", "0.5"], 2, "go with pictures"),
     ],
 )
 def test_what_goes_wrong_is_said(
@@ -107,3 +114,54 @@ def test_a_process_serves_no_predictions(cnet: Cnet) -> None:
     assert done.code == 1
     assert "serves no endpoint" in done.err
     assert cnet("rm", "-f", "sleeper").code == 0
+
+
+def test_rows_go_to_the_replicas_of_a_service(cnet: Cnet, tmp_path: Path) -> None:
+    program = tmp_path / "doubler.py"
+    program.write_text(
+        """
+class Model:
+    inputs = {"rows": ("FP64", [-1, 2])}
+    outputs = {"doubled": ("FP64", [-1, 2])}
+
+    def predict(self, inputs):
+        return {"doubled": 2 * inputs["rows"]}
+"""
+    )
+    made = cnet("service", "create", "--name", "m", "--replicas", "2", "--model", str(program))
+    assert made.code == 0, made.err
+    told = cnet("predict", "m", "--inputs", "[[1, 2.5], [3, 4]]")
+    assert told.code == 0, told.err
+    assert "doubled: [[2.0, 5.0], [6.0, 8.0]]" in told.out
+    file = tmp_path / "rows.json"
+    file.write_text('{"inputs": {"rows": [[0, 1]]}, "outputs": ["doubled"]}')
+    found = cnet("predict", "m", "--inputs", f"@{file}", "--json").json
+    assert found["outputs"] == {"doubled": [[0, 2]]}
+    assert found["endpoint"].endswith("/services/m")
+    refused = cnet("predict", "m", "--inputs", "[[1]]")
+    assert refused.code == 2 and "rows" in refused.err
+    assert cnet("service", "rm", "m").code == 0
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """A program of a user's own behind /predict."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"mood": "good"}')
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_program_may_answer_with_anything(cnet: Cnet) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        told = cnet("predict", url, "--inputs", "1")
+        assert 'mood: "good"' in told.out, told.err
+        refused = cnet("predict", url, str(PHOTOGRAPH))
+        assert refused.code == 2 and "no detections" in refused.err
+        server.shutdown()

@@ -10,15 +10,7 @@ from tests.support.traffic import model
 
 def test_a_service_from_the_command_line(cnet: Cnet, tmp_path: Path) -> None:
     def options(number: int) -> list[str]:
-        path = model(tmp_path, number)
-        return [
-            "--type",
-            "mlmodel",
-            "--config",
-            "model_type=custom",
-            "--config",
-            f"model_path={path}",
-        ]
+        return ["--model", str(model(tmp_path, number))]
 
     made = cnet("service", "create", "--name", "m", "--replicas", "2", *options(0))
     assert (made.code, made.out) == (0, "m: ready (v1 2/2)\n"), made.err
@@ -43,6 +35,7 @@ def test_a_service_from_the_command_line(cnet: Cnet, tmp_path: Path) -> None:
         (["service", "traffic", "m", "v1=x"], "a whole number"),
         (["service", "create", "--name", "n", "--no-queue", *options(0)], "not for services"),
         (["service", "describe", "nobody"], "no service 'nobody'"),
+        (["service", "update", "m", *options(1)], "--name: which service?"),
     ):
         failed = cnet(*arguments)
         assert failed.code != 0 and says in failed.err, failed

@@ -12,7 +12,7 @@ import pytest
 from tests.containers.working import agent_with, sleeper, spec
 from tests.support.agents import AgentProcess, wait_until
 from tests.support.engine import Engine
-from tests.support.execs import answer, ask, fed, heard, living, opened
+from tests.support.execs import answer, ask, converse, heard, living, opened, use_terminal
 
 
 @pytest.fixture(scope="module")
@@ -61,34 +61,11 @@ def test_the_answer_has_all_that_was_said(
 def test_a_conversation_over_a_websocket(
     shared_agent: AgentProcess, running: dict[str, Any]
 ) -> None:
-    with opened(shared_agent, running["id"], command=["cat"], stdin=True) as socket:
-        socket.send(b"one ")
-        assert heard(socket, until=b"one ") == ({"started": True}, b"one ", b"")
-        words, stdout, _ = fed(socket, b"x" * 2_000_000)
-    assert words == {"exit_code": 0} and stdout == b"x" * 2_000_000
+    converse(shared_agent, running)
 
 
 def test_a_terminal(shared_agent: AgentProcess, running: dict[str, Any]) -> None:
-    shell = {
-        "command": ["sh"],
-        "tty": True,
-        "stdin": True,
-        "size": {"columns": 90, "rows": 30},
-        "env": {"PS1": "now: "},
-    }
-    with opened(shared_agent, running["id"], **shell) as socket:
-        socket.send(b"stty size\n")
-        heard(socket, until=b"30 90")
-        socket.send(json.dumps({"size": {"columns": 120, "rows": 40}}))
-        socket.send(b"sleep 0.2; stty size\n")
-        heard(socket, until=b"40 120")
-        socket.send(b"tr a-z A-Z\nover\n")  # shells that are about to fork lose a ^C
-        heard(socket, until=b"OVER")
-        socket.send(b"\x03")  # what is sent along may be read by who is about to die of it
-        heard(socket, until=b"now: ")
-        socket.send(b"exit 7\n")
-        words, _, _ = heard(socket)
-    assert words["exit_code"] == 7
+    use_terminal(shared_agent, running)
 
 
 @pytest.mark.parametrize("tty", [False, True])

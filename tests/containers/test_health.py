@@ -85,7 +85,7 @@ def test_a_port_that_answers(client: AgentClient) -> None:
 
 
 def test_one_that_is_never_ready_has_failed(client: AgentClient, engine: Engine) -> None:
-    check = {"test": "echo so ill; exit 4", "start_period": 2}
+    check = {"test": "echo so ill; exit 4", "start_period": 10}
     body = checked("echo begun; sleep 600", check, requirements={"cpu": 1})
     failed = client.submit(body)
     assert (failed["status"], failed["status_reason"]) == ("failed", "not_ready")

@@ -51,7 +51,7 @@ def running(
         )
     try:
         base = _wait_until_ready(process, log, within_s)
-        with httpx.Client(base_url=base, timeout=30) as client:
+        with httpx.Client(base_url=base, timeout=READY_WITHIN_S) as client:
             yield Service(process, client, log)
     finally:
         process.kill()
@@ -94,7 +94,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path, within_s: flo
         found = re.search(r"listening on (http://\S+)", said)
         if found is not None:
             base = found.group(1)
-            assert httpx.get(f"{base}/health", timeout=10).status_code == 200
+            assert httpx.get(f"{base}/health", timeout=READY_WITHIN_S).status_code == 200
             return base
         time.sleep(0.005)
     raise AssertionError(f"not ready within {within_s} s: {log.read_text()}")

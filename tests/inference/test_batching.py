@@ -47,7 +47,7 @@ def test_answers_are_those_of_requests_alone(service: Service, trained: Trained)
 
     def by_predict(index: int) -> list[float]:
         body = {"inputs": [trained.rows[index].tolist()]}
-        reply = httpx.post(f"{service.client.base_url}/predict", json=body, timeout=30)
+        reply = service.client.post("/predict", json=body)
         assert reply.status_code == 200, reply.text
         found = reply.json()["outputs"]
         assert found["class"] == [classes[index]]

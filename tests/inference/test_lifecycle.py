@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -98,14 +97,14 @@ def slow(tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
-def save_slow(path: Path, rounds: int = ROUNDS) -> Path:
+def save_slow(path: Path) -> Path:
     """A constant detector behind matrix products that take long whatever the picture."""
     side = 700
     products = [
-        helper.make_node("MatMul", [f"m{i}", f"m{i}"], [f"p{i + 1}"]) for i in range(rounds)
+        helper.make_node("MatMul", [f"m{i}", f"m{i}"], [f"p{i + 1}"]) for i in range(ROUNDS)
     ]
     calm = [
-        helper.make_node("Clip", [f"p{i + 1}", "low", "high"], [f"m{i + 1}"]) for i in range(rounds)
+        helper.make_node("Clip", [f"p{i + 1}", "low", "high"], [f"m{i + 1}"]) for i in range(ROUNDS)
     ]
     constants = [
         helper.make_tensor("table", TensorProto.FLOAT, [1, 7, 126], models.columns().ravel()),
@@ -118,7 +117,7 @@ def save_slow(path: Path, rounds: int = ROUNDS) -> Path:
         helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
         helper.make_node("Expand", ["mean", "shape"], ["m0"]),
         *(node for pair in zip(products, calm, strict=True) for node in pair),
-        helper.make_node("ReduceMean", [f"m{rounds}"], ["end"], keepdims=0),
+        helper.make_node("ReduceMean", [f"m{ROUNDS}"], ["end"], keepdims=0),
         helper.make_node("Mul", ["end", "none"], ["nothing"]),
         helper.make_node("Add", ["table", "nothing"], ["output0"]),
     ]
@@ -141,7 +140,7 @@ def picture() -> bytes:
 def predict(service: Service) -> httpx.Response:
     """May be called from several threads: each call has a connection of its own."""
     headers = {"content-type": "image/png"}
-    return service.client.post("/predict", content=picture(), headers=headers, timeout=60)
+    return service.client.post("/predict", content=picture(), headers=headers)
 
 
 class TestEnd:
@@ -170,51 +169,12 @@ def test_health_answers_during_predictions(slow: Service) -> None:
         wait_for(lambda: established(slow) >= 4)
         replies = 0
         while not all(answer.done() for answer in answers):
-            reply = slow.client.get("/health", timeout=5)
+            reply = slow.client.get("/health")
             assert reply.status_code == 200
             replies += 1
         # Behind the predictions they would be answered one between two of them.
         assert replies > 2 * len(answers)
         assert [answer.result().status_code for answer in answers] == [200] * 4
-
-
-@pytest.fixture
-def less_slow(tmp_path: Path) -> Iterator[Service]:
-    """Slow enough for ninety requests to come before a third of them is answered."""
-    path = save_slow(tmp_path / "slow.onnx", rounds=ROUNDS // 3)
-    with running(tmp_path, "yolo", "--model", str(path), "--threads", "1") as service:
-        yield service
-
-
-def test_overload_is_refused_at_once_and_passes(less_slow: Service) -> None:
-    with ThreadPoolExecutor(90) as pool:
-        replies = list(pool.map(lambda _: predict(less_slow), range(90)))
-    statuses = {reply.status_code for reply in replies}
-    assert statuses == {200, 429}
-    refused = [reply for reply in replies if reply.status_code == 429]
-    assert all(reply.json()["error"] == "overloaded" for reply in refused)
-    assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
-    assert predict(less_slow).status_code == 200
-
-
-def test_work_of_clients_that_hung_up_is_dropped(slow: Service) -> None:
-    """Sixty clients ask and leave; the one that stays does not wait for their answers."""
-    alone = predict(slow).elapsed.total_seconds()
-    head = (
-        "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-        f"Content-Length: {len(picture())}\r\n\r\n"
-    )
-    address = (slow.client.base_url.host, slow.client.base_url.port)
-    gone = [socket.create_connection(address) for _ in range(ROUNDS)]
-    for connection in gone:
-        connection.sendall(head.encode() + picture())
-    wait_for(lambda: slow.client.get("/health").status_code == 200)
-    for connection in gone:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.close()
-    reply = predict(slow)
-    assert reply.status_code == 200
-    assert reply.elapsed.total_seconds() < 15 * alone
 
 
 @pytest.mark.parametrize(
@@ -230,7 +190,7 @@ def test_what_is_no_http_is_refused_and_harms_nobody(tmp_path: Path, content: by
     named = {"CNET_RUN_ID": "run-8"}
     with running(tmp_path, "opencv", "--cascade-type", "face", environment=named) as service:
         address = (service.client.base_url.host, service.client.base_url.port)
-        with socket.create_connection(address, timeout=10) as connection:
+        with socket.create_connection(address, timeout=60) as connection:
             connection.sendall(content)
             answer = connection.recv(4096)
         assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))

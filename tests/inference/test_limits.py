@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,23 +25,37 @@ def predict(inputs):
         time.sleep(0.01)
     return inputs
 """
+LINE = 64  # requests that may wait as usual
 HEADER = "X-Request-Timeout-Ms"
+
+
+@contextmanager
+def holding(folder: Path, *arguments: str) -> Iterator[Service]:
+    """A model that answers `wait` when the file `go` is there, one request at a time."""
+    path = folder / "model.py"
+    path.write_text(HELD)
+    with running(folder, "custom", "--model", str(path), "--threads", "1", *arguments) as service:
+        yield service
+        (folder / "go").touch()
 
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[Service]:
-    """A model that answers when the file `go` is there, one request at a time."""
-    path = tmp_path / "model.py"
-    path.write_text(HELD)
-    arguments = ("custom", "--model", str(path), "--threads", "1", "--max-waiting", "1")
-    with running(tmp_path, *arguments) as service:
+    """Where one request may wait."""
+    with holding(tmp_path, "--max-waiting", "1") as service:
         yield service
-        (tmp_path / "go").touch()
+
+
+@pytest.fixture
+def usual(tmp_path: Path) -> Iterator[Service]:
+    """Where as many may wait as usual."""
+    with holding(tmp_path) as service:
+        yield service
 
 
 def ask(service: Service, inputs: str, **headers: str) -> httpx.Response:
-    url = f"{service.client.base_url}/predict"
-    return httpx.post(url, json={"inputs": inputs}, headers=headers, timeout=60)
+    """May be called from several threads: each call has a connection of its own."""
+    return service.client.post("/predict", json={"inputs": inputs}, headers=headers)
 
 
 def figure(service: Service, name: str, **labels: str) -> float:
@@ -72,6 +89,41 @@ def test_a_request_that_takes_too_long_is_told_so(held: Service, tmp_path: Path)
     # What nobody waited for any more did not reach the model.
     assert figure(held, "run_seconds_count") == 2
     assert figure(held, "model_load_seconds") > 0
+
+
+def test_overload_is_refused_at_once_and_passes(usual: Service, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1 + LINE) as pool:
+        accepted = [pool.submit(ask, usual, "wait") for _ in range(1 + LINE)]
+        wait_for(lambda: figure(usual, "queue_length") == LINE)
+        refused = ask(usual, "too many")
+        assert (refused.status_code, refused.json()["error"]) == (429, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert not any(each.done() for each in accepted)
+        (tmp_path / "go").touch()
+        assert [each.result().status_code for each in accepted] == [200] * (1 + LINE)
+    assert ask(usual, "again").status_code == 200
+    assert figure(usual, "run_seconds_count") == 2 + LINE
+
+
+def test_work_of_clients_that_hung_up_is_dropped(usual: Service, tmp_path: Path) -> None:
+    body = b'{"inputs": "nobody"}'
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    address = (usual.client.base_url.host, usual.client.base_url.port)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, usual, "wait")
+        wait_for(lambda: figure(usual, "running") == 1)
+        gone = [socket.create_connection(address) for _ in range(24)]
+        for connection in gone:
+            connection.sendall(head.encode() + body)
+        wait_for(lambda: figure(usual, "queue_length") == len(gone))
+        for connection in gone:  # by a reset
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+        wait_for(lambda: figure(usual, "queue_length") == 0)
+        (tmp_path / "go").touch()
+        assert first.result().status_code == 200
+    assert ask(usual, "behind them").status_code == 200
+    assert figure(usual, "run_seconds_count") == 2
 
 
 @pytest.mark.parametrize("value", ["0", "soon", "-5", "1.5", "9999999999", ""])

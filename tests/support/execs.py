@@ -68,6 +68,39 @@ def heard(socket: ClientConnection, until: bytes | None = None) -> Said:
     return words, outputs[1], outputs[2]
 
 
+def converse(agent: AgentProcess, workload: dict[str, Any]) -> None:
+    """Talk with a command that says what it is told, and check the answers."""
+    with opened(agent, workload["id"], command=["cat"], stdin=True) as socket:
+        socket.send(b"one ")
+        assert heard(socket, until=b"one ") == ({"started": True}, b"one ", b"")
+        words, stdout, _ = fed(socket, b"x" * 2_000_000)
+    assert words == {"exit_code": 0} and stdout == b"x" * 2_000_000
+
+
+def use_terminal(agent: AgentProcess, workload: dict[str, Any]) -> None:
+    """Do in a shell at a terminal what people do there, and check what is to be seen."""
+    shell = {
+        "command": ["sh"],
+        "tty": True,
+        "stdin": True,
+        "size": {"columns": 90, "rows": 30},
+        "env": {"PS1": "now: "},
+    }
+    with opened(agent, workload["id"], **shell) as socket:
+        socket.send(b"stty size\n")
+        heard(socket, until=b"30 90")
+        socket.send(json.dumps({"size": {"columns": 120, "rows": 40}}))
+        socket.send(b"sleep 0.2; stty size\n")
+        heard(socket, until=b"40 120")
+        socket.send(b"tr a-z A-Z\nover\n")  # shells that are about to fork lose a ^C
+        heard(socket, until=b"OVER")
+        socket.send(b"\x03")  # what is sent along may be read by who is about to die of it
+        heard(socket, until=b"now: ")
+        socket.send(b"exit 7\n")
+        words, _, _ = heard(socket)
+    assert words["exit_code"] == 7
+
+
 def living(mark: str) -> list[int]:
     return [each.pid for each in psutil.process_iter() if mark in " ".join(_words(each))]
 

@@ -97,8 +97,9 @@ def test_output_as_it_comes(tree: Tree, where: str, at: Node) -> None:
 @ASKED_AT
 def test_usage(tree: Tree, where: str, at: Node) -> None:
     body = _sleeper(tree, where)
-    used = at.json(at.http.get(f"/api/workloads/{body['id']}/usage"))
-    assert used["processes"] >= 1 and used["rss_bytes"] > 0
+    usage = f"/api/workloads/{body['id']}/usage"
+    assert at.json(at.http.get(usage))["processes"] >= 1
+    wait_until(lambda: at.json(at.http.get(usage))["rss_bytes"] > 0)  # it may be amid its exec
 
 
 @FAR

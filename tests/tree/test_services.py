@@ -86,8 +86,12 @@ def test_changes_at_steady_load_through_agents_that_do_not_own_it(
     shown = asked(tree["jiangsu"], "GET", "/m")
     counted = sum(each["metrics"]["requests"] for each in shown["versions"] if each["metrics"])
     assert counted >= sum(load.answers.total() for load in loads), "repeated ones count twice"
-    metrics = tree["jiangsu"].http.get("/metrics").text
-    assert 'cnet_service_replicas_ready{service="m",version="v2"} 3.0' in metrics
+    all_ready = 'cnet_service_replicas_ready{service="m",version="v2"} 3.0'
+    wait_until(
+        lambda: all_ready in tree["jiangsu"].http.get("/metrics").text,
+        timeout_s=PATIENCE_S,
+        what=lambda: tree["jiangsu"].http.get("/metrics").text,
+    )
 
 
 def test_one_name_belongs_to_one_owner(spread: Tree, tmp_path: Path) -> None:
@@ -97,6 +101,19 @@ def test_one_name_belongs_to_one_owner(spread: Tree, tmp_path: Path) -> None:
     summary = next(it for it in asked(spread["jiangsu"], "GET", "")["services"])
     assert (summary["owner"], summary["status"]) == ("nanjing", "ready")
     assert "there are: m" in asked(spread["suqian"], "GET", "/nobody", status=404)["details"]
+
+
+def test_a_model_that_is_missing_is_told_as_for_a_workload(tree: Tree) -> None:
+    config = {"model_type": "custom", "model_path": "/no/such/model.py"}
+    spec = {"type": "mlmodel", "config": config, "requirements": {"cpu": 0.1}, "node": "nanjing"}
+    plain = tree["nanjing"].http.post("/api/workloads", json={**spec, "name": "m"})
+    assert plain.status_code == 422 and "not a file on this node" in plain.text
+    refused = asked(tree["nanjing"], "POST", "", {"name": "m", "template": spec}, 422)
+    assert refused["details"] == f"template.{plain.json()['details']}"
+    spec["node"] = "suqian"  # which alone can tell
+    made = asked(tree["nanjing"], "POST", "", {"name": "m", "template": spec}, 201)
+    assert (made["status"], made["status_reason"]) == ("starting", "no_capacity")
+    assert "suqian: has refused it: config.model_path" in made["status_detail"]
 
 
 def test_a_request_anywhere_wakes_a_service_of_none(tree: Tree, tmp_path: Path) -> None:

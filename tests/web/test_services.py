@@ -128,6 +128,7 @@ def test_another_agent_shows_and_changes_it(cities: Cities, visit: Visit) -> Non
         shown.page.get_by_role("dialog").get_by_role("button", name="伸缩").click()
         expect(shown.page.get_by_text("1 到 2 个，每个同时处理 4 个请求")).to_be_visible()
         assert client.services.get("far-by-hand")["autoscale"]["max"] == 2
+        shown.close()  # it would ask for what is deleted now
 
 
 def test_without_scripts(cities: Cities, visit: Visit) -> None:

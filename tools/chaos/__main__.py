@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 from tools.chaos import planted
-from tools.chaos.campaign import Campaign, Plan
+from tools.chaos.campaign import Plan
 from tools.chaos.model import InvariantError
 from tools.chaos.power_cut import PowerCuts, why_not
+from tools.chaos.processes import Campaign
 from tools.chaos.signals import exit_when_asked
 
-LOG_LINES = 30
+COMMAND = "python -m tools.chaos"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--seed", type=int, required=True, help="decides every random choice")
     parser.add_argument("--kills", type=int, default=50, help="SIGKILLs to deal out (default 50)")
     parser.add_argument(
@@ -61,7 +62,7 @@ def _kill(options: argparse.Namespace, folder: Path) -> int:
     try:
         campaign.run()
     except InvariantError as violation:
-        _report(violation, options, campaign)
+        campaign.report(violation, COMMAND)
         return 1
     finally:
         nemesis, starts = campaign.nemesis, campaign.agent.start_seconds
@@ -81,7 +82,9 @@ def _cut_power(options: argparse.Namespace, folder: Path) -> int:
     try:
         cuts.run()
     except InvariantError as violation:
-        print(f"VIOLATION {violation}\n  replay: {_replay(options)}")
+        plant = f" --plant {options.plant}" if options.plant else ""
+        replay = f"{COMMAND} --seed {options.seed} --power-cuts {options.power_cuts}{plant}"
+        print(f"VIOLATION {violation}\n  replay: {replay}")
         return 1
     finally:
         print(
@@ -90,27 +93,6 @@ def _cut_power(options: argparse.Namespace, folder: Path) -> int:
             flush=True,
         )
     return 0
-
-
-def _report(violation: InvariantError, options: argparse.Namespace, campaign: Campaign) -> None:
-    print(f"VIOLATION {violation}")
-    subject = campaign.model.find(violation.workload or "")
-    if subject is not None:
-        print(f"  workload {subject.id}, {subject.sort.name}:")
-        for line in subject.story:
-            print(f"    {line}")
-    print(f"  seed {options.seed}; replay: {_replay(options)}")
-    print("  the agent's last lines:")
-    for line in campaign.agent.log.splitlines()[-LOG_LINES:]:
-        print(f"    {line}")
-
-
-def _replay(options: argparse.Namespace) -> str:
-    plant = f" --plant {options.plant}" if options.plant else ""
-    what = (
-        f"--power-cuts {options.power_cuts}" if options.power_cuts else f"--kills {options.kills}"
-    )
-    return f"python -m tools.chaos --seed {options.seed} {what}{plant} --root /tmp/chaos"
 
 
 if __name__ == "__main__":

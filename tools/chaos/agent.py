@@ -26,6 +26,8 @@ from tools.chaos.system import Process
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 45.0
+WITHOUT_ENGINE = {"CNET_DOCKER__ENABLED": "false"}
+"""An engine of the machine is not the tool's to use."""
 CAPACITY = {"cpu": 6, "gpu": 0, "memory": 4 * 1024**3, "storage": 10 * 1024**3}
 
 
@@ -39,8 +41,8 @@ class AgentUnderTest:
 
     folder: Path
     plant: str | None = None
-    settings: Mapping[str, str] = field(default_factory=lambda: {"CNET_DOCKER__ENABLED": "false"})
-    """more variables of its environment; an engine of the machine is not the tool's to use"""
+    settings: Mapping[str, str] = field(default_factory=lambda: WITHOUT_ENGINE)
+    """more variables of its environment"""
     process: subprocess.Popen[bytes] | None = None
     address: tuple[str, int] = ("127.0.0.1", 0)
     starts: int = 0

@@ -31,6 +31,18 @@ class Checker(Books):
         self._check_unrecorded()
         self.checks += 1
 
+    def _moves(self, item: dict[str, Any]) -> bool:
+        """Also while a run that was started is yet to write its line."""
+        return super()._moves(item) or (item["status"] == "running" and not self._has_begun(item))
+
+    def _has_begun(self, item: dict[str, Any]) -> bool:
+        subject, run_id = self._model.find(item["id"]), f"{item['id']}.{item['attempt']}"
+        if subject is None or subject.sort is SERVICE:
+            return True
+        if self._witness.process(run_id) is None:
+            self._witness.read()
+        return self._witness.process(run_id) is not None
+
     # --- processes -----------------------------------------------------------------------------
 
     def _check_processes(self, workloads: Workloads) -> set[Process]:

@@ -49,5 +49,5 @@ def _keep(self: RunGroup) -> None:
 
 if __name__ == "__main__":
     shim.Shim = GroupOnlyShim  # type: ignore[misc]
-    RunGroup.remove = _keep  # type: ignore[method-assign]
+    RunGroup.clear = RunGroup.remove = _keep  # type: ignore[method-assign]
     spawner.main(sys.argv[1:])

@@ -21,7 +21,7 @@ from tools.chaos.model import InvariantError
 from tools.chaos.signals import exit_when_asked
 from tools.container_kills.campaign import Campaign, Plan
 
-LOG_LINES = 30
+COMMAND = "python -m tools.container_kills"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
     folder = root / f"seed-{options.seed}-{time.time_ns()}"
     folder.mkdir(parents=True)
     plan = Plan(
-        options.seed, options.kills, options.engine_restarts, options.plant, options.live_restore
+        options.seed,
+        options.kills,
+        options.plant,
+        engine_restarts=options.engine_restarts,
+        live_restore=options.live_restore,
     )
     try:
         return _run(Campaign(plan, folder))
@@ -45,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tools.container_kills", description=__doc__)
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--seed", type=int, required=True, help="decides every random choice")
     parser.add_argument("--kills", type=int, default=50, help="SIGKILLs of the agent (default 50)")
     parser.add_argument(
@@ -68,7 +72,10 @@ def _run(campaign: Campaign) -> int:
     try:
         campaign.run()
     except InvariantError as violation:
-        _report(violation, campaign)
+        more = " --live-restore" if campaign.plan.live_restore else ""
+        campaign.report(
+            violation, f"{COMMAND} --engine-restarts {campaign.plan.engine_restarts}{more}"
+        )
         return 1
     finally:
         nemesis, starts = campaign.nemesis, campaign.agent.start_seconds
@@ -82,25 +89,6 @@ def _run(campaign: Campaign) -> int:
             flush=True,
         )
     return 0
-
-
-def _report(violation: InvariantError, campaign: Campaign) -> None:
-    print(f"VIOLATION {violation}")
-    subject = campaign.model.find(violation.workload or "")
-    if subject is not None:
-        print(f"  workload {subject.id}, {subject.sort.name}:")
-        for line in subject.story:
-            print(f"    {line}")
-    plan = campaign.plan
-    more = f" --plant {plan.plant}" if plan.plant else ""
-    more += " --live-restore" if plan.live_restore else ""
-    print(
-        f"  replay: python -m tools.container_kills --seed {plan.seed} --kills {plan.kills} "
-        f"--engine-restarts {plan.engine_restarts}{more} --root DIRECTORY"
-    )
-    print("  the agent's last lines:")
-    for line in campaign.agent.log.splitlines()[-LOG_LINES:]:
-        print(f"    {line}")
 
 
 if __name__ == "__main__":

@@ -5,30 +5,33 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+import anyio
+
 from cnet.config import DockerSettings, Settings
 from cnet.executors.container.discovery import TlsFiles
 from cnet.executors.container.executor import ContainerSettings
-from cnet.manager import Journal, Manager
+from cnet.manager import Manager
 
 FOLDER = "containers"
 """In the data directory."""
 
 
 class KnownWorkloads:
-    """Ids of all workloads: as the journal has them, until a manager has taken them up."""
+    """Ids of all that may have containers here, once there is a manager that has taken them up."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._at_start = frozenset(journal.workload_ids())
+    def __init__(self) -> None:
         self._manager: Manager | None = None
+        self._followed = anyio.Event()
 
     def follow(self, manager: Manager) -> None:
         """From now on it knows them."""
         self._manager = manager
+        self._followed.set()
 
-    def __call__(self) -> Collection[str]:
-        if self._manager is None:
-            return self._at_start
-        return {workload.id for workload in self._manager.workloads()}
+    async def __call__(self) -> Collection[str]:
+        while self._manager is None:
+            await self._followed.wait()
+        return {it.id for it in self._manager.workloads() if it.status.holds_room}
 
 
 def _tls(docker: DockerSettings) -> TlsFiles | None:

@@ -51,6 +51,8 @@ MAX_FRAME_BYTES = 16 * 1024**2
 """Of a link: the whole view of a large tree comes in one."""
 SHUTDOWN_S = 3
 """Seconds that requests in flight get when the agent goes."""
+LAST_WORD_S = 3
+"""Seconds for the answer to those that were not done by then."""
 
 
 def serve(
@@ -146,7 +148,7 @@ class Agent:
         capacity = detect(settings.resources, settings.data_root, stored=stored)
         ledger = SharedLedger(capacity, data.store) if data.on_this_disk else Ledger(capacity)
         remote = Neighbours(tree.links, tree.exchange)
-        known = KnownWorkloads(journal)
+        known = KnownWorkloads()
         executors = load_executors(
             ExecutorContext(
                 supervisor=supervisor,
@@ -278,6 +280,9 @@ class _Server(uvicorn.Server):
         async with anyio.create_task_group() as group:
             group.start_soon(self._tell_started, task_status)
             await self.serve(sockets=[listener])
+            with anyio.move_on_after(LAST_WORD_S):
+                while self.server_state.tasks:  # noqa: ASYNC110  a set, no event
+                    await anyio.sleep(0.002)
             group.cancel_scope.cancel()
         self._ended.set()
 

@@ -12,6 +12,7 @@ from cnet.api import errors
 from cnet.api.context import ApiContext
 from cnet.api.document import DocumentedApp
 from cnet.api.guard import Guard
+from cnet.api.leaving import LastWord
 from cnet.api.routes import (
     access_keys,
     data,
@@ -93,4 +94,4 @@ def create_app(
         max_body_bytes=max_body_bytes,
         max_data_bytes=None if context.data is None else context.data.max_object_bytes,
     )
-    return Applications(guard, inner, inner)
+    return Applications(LastWord(guard), inner, inner)

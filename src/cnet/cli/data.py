@@ -24,7 +24,9 @@ from cnet.model.notation import pairs
 
 app = typer.Typer(add_completion=False)
 group = typer.Typer(add_completion=False, no_args_is_help=True)
-app.add_typer(group, name="data")
+app.add_typer(
+    group, name="data", help="Data: files and folders under keys, on the agent's own node."
+)
 group.add_typer(access_keys.group, name="keys", help="Access keys of the node's data gateways.")
 
 SCHEME = "data://"

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Annotated
 
 import typer
-import yaml
 
 from cnet.cli import tables, topology
-from cnet.cli.output import emit, emit_json
+from cnet.cli.output import emit, emit_described, emit_json
 from cnet.cli.session import AgentOption, JsonOption, Session, session_of
 from cnet.client import AgentClient, JsonObject
 from cnet.errors import CnetError, SpecError
@@ -86,8 +85,7 @@ def describe(
     if session.as_json:
         emit_json(found)
     else:
-        text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=100)
-        emit(text.rstrip("\n"))
+        emit_described(found)
 
 
 @group.command()

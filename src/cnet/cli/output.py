@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from cnet.errors import CapacityError, CnetError, ExecutionError, SpecError
@@ -27,6 +28,14 @@ def emit_json_line(value: object) -> None:
 def emit(text: str) -> None:
     """A line for people."""
     sys.stdout.write(text + "\n")
+
+
+def emit_described(found: Mapping[str, Any]) -> None:
+    """Everything known about something, for people."""
+    import yaml  # which most commands do not need
+
+    text = yaml.safe_dump(dict(found), sort_keys=False, allow_unicode=True, width=100)
+    emit(text.rstrip("\n"))
 
 
 def emit_bytes(line: bytes) -> None:

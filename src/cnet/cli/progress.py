@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -20,20 +21,42 @@ _HOW_FAR = re.compile(r"(?P<what>.+): (?P<came>[\d.]+) of (?P<size>[\d.]+) MiB.*
 MIB = 1024**2
 
 
-class FetchProgress:
-    """How far the image, or the data, of a workload that is starting are; use in a `with` block."""
+class _Bar:
+    """Use in a `with` block; `quiet` shows nothing at all."""
 
-    def __init__(self, *, quiet: bool, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+    def __init__(
+        self, *more: ProgressColumn, quiet: bool, console: Console | None, what: str | None
+    ) -> None:
+        console = console or Console(stderr=True)
         self._bar = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(binary_units=True),
-            console=self._console,
-            disable=quiet or not self._console.is_terminal,
+            *more,
+            console=console,
+            disable=quiet or not console.is_terminal,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=None, visible=False)
+        self._task = self._bar.add_task(what or "", total=None, visible=what is not None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+class FetchProgress(_Bar):
+    """How far the image, or the data, of a workload that is starting are."""
+
+    def __init__(self, *, quiet: bool, console: Console | None = None) -> None:
+        super().__init__(quiet=quiet, console=console, what=None)
 
     def show(self, workload: dict[str, Any]) -> None:
         """Where it stands now."""
@@ -47,35 +70,14 @@ class FetchProgress:
             self._task, description=found["what"], completed=came, total=size or None, visible=True
         )
 
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
-
-class Progress:
-    """Use in a `with` block; `quiet` shows nothing at all."""
+class Progress(_Bar):
+    """How far bytes are that this command moves itself."""
 
     def __init__(self, what: str, *, quiet: bool) -> None:
-        console = Console(stderr=True)
-        self._bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-            transient=True,
+        super().__init__(
+            TransferSpeedColumn(), TimeRemainingColumn(), quiet=quiet, console=None, what=what
         )
-        self._task = self._bar.add_task(what, total=None)
 
     def expect(self, size: int) -> None:
         """How many bytes there will be."""
@@ -84,15 +86,3 @@ class Progress:
     def advance(self, size: int) -> None:
         """So many more have passed."""
         self._bar.advance(self._task, size)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._bar.stop()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-import yaml
 from rich.table import Table
 
 from cnet.cli import specs, tables
 from cnet.cli.each import for_each
-from cnet.cli.output import emit, emit_json, printable
+from cnet.cli.output import emit, emit_described, emit_json, printable
 from cnet.cli.session import AgentOption, JsonOption, Session, session_of
 from cnet.cli.workload_options import WorkloadOptions, takes_workload
 from cnet.client import AgentClient, JsonObject
@@ -117,7 +116,11 @@ def update(
     `--name` says which service; the other options are those of `cnet run`.
     """
     session = session_of(ctx, agent=agent, as_json=as_json)
+    if workload.name is None and workload.file is None:
+        raise SpecError("--name: which service? `cnet service ls` lists them", field="--name")
     (spec,) = _only(workload.specs())
+    if "name" not in spec:
+        raise SpecError("--file: has no name, which says which service", field="file")
     template = spec.get("template") or _template(spec)
     changes = specs.without_blanks({"version": version, "weight": weight})
     with session.connect() as client:
@@ -152,8 +155,7 @@ def describe(
     if session.as_json:
         emit_json(found)
     else:
-        text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=100)
-        emit(text.rstrip("\n"))
+        emit_described(found)
 
 
 @service.command()

@@ -21,6 +21,22 @@ from cnet.model.notation import pairs, parse_size
 
 SIZES = ("memory", "storage")
 
+MODEL_TYPES = {
+    ".onnx": "yolo",
+    ".skops": "sklearn",
+    ".joblib": "sklearn",
+    ".pkl": "sklearn",
+    ".pickle": "sklearn",
+    ".pt": "pytorch",
+    ".pt2": "pytorch",
+    ".pth": "pytorch",
+    ".keras": "tensorflow",
+    ".tflite": "tensorflow",
+    "": "tensorflow",  # the folder of a SavedModel
+    ".py": "custom",
+}
+"""What `--model` takes a file to be by the ending of its name."""
+
 
 def read_file(path: str) -> list[JsonObject]:
     """Every spec of a JSON or YAML file (`-`: stdin), in order.
@@ -124,20 +140,24 @@ def workloads(
     file: str | None,
     model: Path | None,
     cascade: str | None,
+    image: str | None,
 ) -> list[JsonObject]:
     """The specs to submit; exactly one source of them must have been given."""
     given = without_blanks(flags)
     if file is not None:
-        if given or command or model or cascade:
+        if given or command or model or cascade or image:
             raise SpecError("--file stands alone: the workload is what the file says", field="file")
         return read_file(file)
-    sources = [bool(command), model is not None, cascade is not None, flags["type"] is not None]
-    if sum(sources[:3]) > 1 or not any(sources):
+    sources = [bool(command) and image is None, model is not None, cascade is not None]
+    sources.append(image is not None)  # a command is what runs in it
+    if sum(sources) > 1 or not (any(sources) or flags["type"]):
         raise SpecError(
-            "give one of: a command, --model, --cascade, --type with --config, --file",
+            "give one of: a command, --model, --cascade, --image, --type with --config, --file",
             field="command",
         )
-    kind, config, base = _kind(flags["type"], command=command, model=model, cascade=cascade)
+    kind, config, base = _kind(
+        flags["type"], command=command, model=model, cascade=cascade, image=image
+    )
     spec = given | {"type": kind, "config": config | given.get("config", {})}
     spec.setdefault("id", str(uuid.uuid4()))
     spec.setdefault("name", f"{base}-{spec['id'][:6]}")
@@ -145,19 +165,34 @@ def workloads(
 
 
 def _kind(
-    kind: str | None, *, command: list[str], model: Path | None, cascade: str | None
+    kind: str | None,
+    *,
+    command: list[str],
+    model: Path | None,
+    cascade: str | None,
+    image: str | None,
 ) -> tuple[str, JsonObject, str]:
     """Type, config and the root of a name for what the flags ask for."""
     if model is not None:
         # Absolute, because the agent's working directory is another one.
-        path = str(model.expanduser().absolute())
-        return _same(kind, "mlmodel"), {"model_type": "yolo", "model_path": path}, model.stem
+        config: JsonObject = {"model_path": str(model.expanduser().absolute())}
+        if (model_type := MODEL_TYPES.get(model.suffix.lower())) is not None:
+            config["model_type"] = model_type
+        return _same(kind, "mlmodel"), config, model.stem
     if cascade is not None:
         return _same(kind, "opencv"), {"cascade_type": cascade}, cascade
+    if image is not None:
+        config = {"image": image} | ({"command": command} if command else {})
+        return _same(kind, "container"), config, _last_name(image)
     if command:
-        config: JsonObject = {"command": command[0], "args": command[1:]}
+        config = {"command": command[0], "args": command[1:]}
         return kind or "process", config, Path(command[0]).name
     return str(kind), {}, str(kind)
+
+
+def _last_name(image: str) -> str:
+    """Of `[registry/]name[:tag][@digest]`."""
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
 
 
 def _same(given: str | None, meant: str) -> str:

@@ -50,11 +50,36 @@ class WorkloadOptions:
     ] = None
     model: Annotated[
         Path | None,
-        typer.Option(metavar="ONNX", help="Serve this YOLO model.", rich_help_panel=_WORK),
+        typer.Option(
+            metavar="FILE",
+            help="Serve this model. What it is goes by its ending (.onnx: YOLO); "
+            "--config model_type=… says otherwise.",
+            rich_help_panel=_WORK,
+        ),
     ] = None
     cascade: Annotated[
         Literal["face", "eye", "smile"] | None,
         typer.Option(help="Serve this OpenCV detector.", rich_help_panel=_WORK),
+    ] = None
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help="Run a container of it; COMMAND in the place of its own.", rich_help_panel=_WORK
+        ),
+    ] = None
+    publish: Annotated[
+        _Items,
+        typer.Option(
+            metavar="[HOST:]PORT", help="Port of a container to publish.", rich_help_panel=_WORK
+        ),
+    ] = None
+    volume: Annotated[
+        _Items,
+        typer.Option(
+            metavar="SOURCE:PATH[:ro]",
+            help="Folder of the node, volume or data://… in a container.",
+            rich_help_panel=_WORK,
+        ),
     ] = None
     port: Annotated[
         int | None, typer.Option(help="Port of a service; 0 is any.", rich_help_panel=_WORK)
@@ -174,6 +199,7 @@ class WorkloadOptions:
             file=self.file,
             model=self.model,
             cascade=self.cascade,
+            image=self.image,
         )
 
     def _config(self) -> JsonObject:
@@ -183,6 +209,8 @@ class WorkloadOptions:
             "secret_env": specs.secrets(self.secret_env or (), os.environ) or None,
             "working_dir": self.workdir,
             "service_port": self.port,
+            "ports": self.publish,
+            "volumes": self.volume,
         }
         given = {name: value for name, value in options.items() if value is not None}
         return specs.config_values(self.config or ()) | given

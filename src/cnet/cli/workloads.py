@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import typer
-import yaml
 
 from cnet.cli import tables
 from cnet.cli.each import for_each
-from cnet.cli.output import emit, emit_json, note
+from cnet.cli.output import emit, emit_described, emit_json, note
 from cnet.cli.session import AgentOption, JsonOption, Session, session_of
 from cnet.cli.targets import Target, Targets, resolve
 from cnet.client import AgentClient, JsonObject
@@ -63,8 +62,7 @@ def describe(
     # The wire repeats the fields of `config` at top level and as `metadata`; once is enough here.
     repeated = {"metadata", *workload.get("config", {})} - {"labels"}  # those are the workload's
     shown = {key: value for key, value in workload.items() if key not in repeated}
-    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
-    emit(text.rstrip("\n"))
+    emit_described(shown)
 
 
 @app.command()

@@ -7,6 +7,7 @@ not trusted with it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -45,13 +46,7 @@ def predict(
     if not image:
         raise SpecError("the picture is empty", field="image")
     given = {name: value for name, value in parameters.items() if value is not None}
-    with Transport(
-        endpoint,
-        token=token,
-        timeout_s=timeout_s,
-        hint="look at `cnet ps` and `cnet logs` for the state of the service",
-        transport=transport,
-    ) as http:
+    with _connected(endpoint, token, timeout_s, transport) as http:
         reply = http.request(
             "POST",
             "/predict",
@@ -60,6 +55,35 @@ def predict(
             headers={"Content-Type": media_type(image)},
         )
         return json_object(reply)
+
+
+def infer(
+    endpoint: str,
+    body: Mapping[str, Any],
+    *,
+    token: str | None = None,
+    timeout_s: float = 30.0,
+    transport: httpx.BaseTransport | None = None,
+) -> dict[str, Any]:
+    """What the service at `endpoint` answers to named arrays: `{outputs: {name: lists}, …}`.
+
+    `body` is `{inputs: lists by name, outputs?: [name]}`; of a model with one input the lists alone
+    will do. Otherwise as `predict`.
+    """
+    with _connected(endpoint, token, timeout_s, transport) as http:
+        return json_object(http.request("POST", "/predict", json=dict(body)))
+
+
+def _connected(
+    endpoint: str, token: str | None, timeout_s: float, transport: httpx.BaseTransport | None
+) -> Transport:
+    return Transport(
+        endpoint,
+        token=token,
+        timeout_s=timeout_s,
+        hint="look at `cnet ps` and `cnet logs` for the state of the service",
+        transport=transport,
+    )
 
 
 def is_below(agent_url: str, endpoint: str) -> bool:

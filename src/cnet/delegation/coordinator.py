@@ -34,6 +34,7 @@ from cnet.model.node import KnownNode
 from cnet.model.resources import Resources
 from cnet.model.workload import Strategy, WorkloadSpec
 from cnet.scheduler import (
+    LASTING,
     NodeIndex,
     PendingQueue,
     Plan,
@@ -182,6 +183,16 @@ class Coordinator(Generic[J]):
             now=self._world.now(),
             exclude=excluded,
         )
+
+    def may_hold(self, spec: WorkloadSpec) -> set[str]:
+        """The nodes that could run it, now or when they have room."""
+        spec, wanted = self._as_placed(spec, spec.requirements.to_resources())
+        now = self._world.now()
+        return {
+            node.node_id
+            for node in self.index.nodes()
+            if not any(check in LASTING for check, _ in failures(spec, wanted, node, now))
+        }
 
     def _as_placed(self, spec: WorkloadSpec, wanted: Resources) -> tuple[WorkloadSpec, Resources]:
         """With a reservation that still holds room: its node, and what is needed beyond it."""

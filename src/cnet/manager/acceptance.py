@@ -94,9 +94,9 @@ class Acceptance:
                         "other, so that each needs a free one (0)",
                         field="config",
                     )
-        if isinstance(not_here, SpecError) and not self._others_run(spec.type):
-            raise not_here
         self._report.tell()
+        if isinstance(not_here, SpecError) and self._coordinator.may_hold(spec) <= {self._node_id}:
+            raise not_here
         plan = self._coordinator.plan(spec)
         if plan.impossible:
             raise _impossible(plan.reasons(MOST_REASONS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,7 +11,9 @@ import yaml
 
 from cnet.cli.local import free_ports
 from cnet.cli.local.members import Member, expected_views, read_members
-from cnet.errors import ConfigError
+from cnet.cli.local.scaled import scale_back, scale_down
+from cnet.client import AgentClient
+from cnet.errors import ConfigError, NotFoundError
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 CITIES = {"jiangsu": 8080, "nanjing": 8081, "suqian": 8082, "changzhou": 8083}
@@ -114,3 +117,45 @@ def test_what_is_no_cluster_is_refused_naming_the_file(
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         read_members(written(tmp_path, **files))
+
+
+class Services:
+    """Services of an agent `a`, as far as scaling goes."""
+
+    def __init__(self, **replicas: int) -> None:
+        self.services = self
+        self.replicas = replicas
+
+    def list(self) -> list[Any]:
+        return [self.get(name) for name in self.replicas]
+
+    def get(self, name: str) -> Any:
+        if name not in self.replicas:
+            raise NotFoundError(f"no service {name!r}")
+        count = self.replicas[name]
+        version = {"version": "v1", "weight": 100, "replicas": count}
+        known = {"name": name, "id": name, "owner": "a", "replicas": count, "autoscale": None}
+        return known | {"versions": [version]}
+
+    def scale(self, name: str, wish: Any, *, wait: bool) -> None:
+        assert not wait
+        self.replicas[name] = wish["replicas"]
+
+
+def test_what_changed_since_it_was_scaled_down_is_left_alone(tmp_path: Path) -> None:
+    services = Services(same=2, other=2, gone=2)
+    agent = cast("AgentClient", services)
+    told: list[str] = []
+    scale_down(tmp_path, "a", agent, told.append)
+    scale_down(tmp_path, "a", agent, told.append)  # the first one had not come to its end
+    assert services.replicas == {"same": 0, "other": 0, "gone": 0} and len(told) == 3
+    services.replicas = {"same": 0, "other": 5}
+    scale_back(tmp_path, "b", agent, told.append)
+    assert services.replicas == {"same": 0, "other": 5}
+    scale_back(tmp_path, "a", agent, told.append)
+    assert services.replicas == {"same": 2, "other": 5}
+    assert told[3:] == [
+        "scaling same to 2 again",
+        "gone is not scaled as before: no service 'gone'",
+    ]
+    assert list(tmp_path.iterdir()) == []

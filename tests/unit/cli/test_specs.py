@@ -113,7 +113,8 @@ def flags(**given: Any) -> dict[str, Any]:
 
 
 def of_flags(given: dict[str, Any], **source: Any) -> dict[str, Any]:
-    nothing: dict[str, Any] = {"command": [], "file": None, "model": None, "cascade": None}
+    nothing: dict[str, Any] = {"command": [], "file": None, "model": None}
+    nothing |= {"cascade": None, "image": None}
     return specs.workloads(given, **(nothing | source))[0]
 
 
@@ -138,9 +139,36 @@ def test_model_and_cascade_become_services(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
+    ("name", "model_type"),
+    [
+        ("m.onnx", "yolo"),
+        ("m.JOBLIB", "sklearn"),
+        ("m.v1.pt2", "pytorch"),
+        ("saved", "tensorflow"),
+        ("m.py", "custom"),
+        ("m.bin", None),
+    ],
+)
+def test_a_model_is_what_its_ending_says(name: str, model_type: str | None) -> None:
+    assert of_flags(flags(), model=Path(name))["config"].get("model_type") == model_type
+    said = flags(config={"model_type": "onnx"})
+    assert of_flags(said, model=Path(name))["config"]["model_type"] == "onnx"
+
+
+def test_an_image_becomes_a_container() -> None:
+    spec = of_flags(flags(), image="example.org/team/web:1.2@sha256:0")
+    assert (spec["type"], spec["name"].rpartition("-")[0]) == ("container", "web")
+    assert spec["config"] == {"image": "example.org/team/web:1.2@sha256:0"}
+    spec = of_flags(flags(), image="busybox", command=["echo", "a b"])
+    assert spec["config"] == {"image": "busybox", "command": ["echo", "a b"]}
+
+
+@pytest.mark.parametrize(
     ("given", "source", "complaint"),
     [
         (flags(), {}, "give one of"),
+        (flags(), {"image": "x", "cascade": "face"}, "give one of"),
+        (flags(type="process"), {"image": "x"}, "--type process does not go"),
         (flags(), {"command": ["x"], "cascade": "face"}, "give one of"),
         (flags(type="process"), {"cascade": "face"}, "--type process does not go"),
         (flags(name="x"), {"file": "w.yaml"}, "stands alone"),

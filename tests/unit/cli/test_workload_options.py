@@ -60,3 +60,14 @@ def test_options_that_are_not_given_leave_config_alone() -> None:
     assert config["service_port"] == 9555
     (spec,) = WorkloadOptions(command=["true"], config=given, workdir="/tmp", port=80).specs()
     assert (spec["config"]["working_dir"], spec["config"]["service_port"]) == ("/tmp", 80)
+
+
+def test_ports_and_folders_of_a_container() -> None:
+    (spec,) = WorkloadOptions(
+        image="web", publish=["8080:80", "53/udp"], volume=["data://site:/www:ro"]
+    ).specs()
+    assert spec["config"] == {
+        "image": "web",
+        "ports": ["8080:80", "53/udp"],
+        "volumes": ["data://site:/www:ro"],
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,66 +20,173 @@ from cnet.executors.container.executor import ContainerExecutor, ContainerSettin
 pytestmark = pytest.mark.anyio
 
 
-class FailingEngine:
-    """Answers 500 to whatever it is asked to do; `ends`: it takes no connections by then."""
+class FakeEngine:
+    """Answers what every engine is asked; what else, say those that are made of it."""
 
-    def __init__(self, *, ends: bool) -> None:
-        self._ends = ends
-        self._listener: SocketListener | None = None
+    listener: SocketListener
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Engine]:
-        """An `Engine` that is connected to it."""
+        """An `Engine` that asks it."""
         with TemporaryDirectory() as folder:
             path = str(Path(folder) / "s")
-            self._listener = await anyio.create_unix_listener(path)
+            self.listener = await anyio.create_unix_listener(path)
             engine = Engine(f"unix://{path}", label="x=y")
-            async with self._listener, anyio.create_task_group() as group:
-                group.start_soon(self._serve, self._listener, group)
-                engine.connect()
-                await group.start(engine.run)
-                await engine.until_there()
-                yield engine
+            async with self.listener, anyio.create_task_group() as group:
+                group.start_soon(self._serve, group)
+                group.start_soon(engine.run)
+                with anyio.fail_after(60):
+                    await engine.until_there()
+                    yield engine
                 group.cancel_scope.cancel()
 
-    async def _serve(self, listener: SocketListener, group: TaskGroup) -> None:
+    async def _serve(self, group: TaskGroup) -> None:
         while True:
             try:
-                stream = await listener.accept()
+                stream = await self.listener.accept()
             except anyio.ClosedResourceError:
                 return  # connections are kept
-            group.start_soon(self._answer, stream)
+            group.start_soon(self._converse, stream)
 
-    async def _answer(self, stream: SocketStream) -> None:
+    async def _converse(self, stream: SocketStream) -> None:
         async with stream:
             while True:
                 try:
                     request = await stream.receive()
-                except (anyio.EndOfStream, anyio.BrokenResourceError):
+                except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                     return
-                if b"/_ping" in request or b"/version" in request:
-                    await self._send(stream, 200, {"ApiVersion": "1.41"})
+                if b"/_ping" in request:
+                    await self.ping(stream)
+                elif b"/version" in request:
+                    await send(stream, 200, {"ApiVersion": "1.41"})
                 elif b"/events" in request:
-                    await stream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-                    await anyio.sleep_forever()
+                    await self.events(stream)
                 else:
-                    if self._ends and self._listener is not None:
-                        await self._listener.aclose()
-                    await self._send(stream, 500, {"message": "no such file or directory"})
+                    await self.answer(stream)
 
-    async def _send(self, stream: SocketStream, status: int, content: dict[str, str]) -> None:
-        body = json.dumps(content).encode()
-        head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
-        await stream.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    async def ping(self, stream: SocketStream) -> None:
+        await send(stream, 200, {})
+
+    async def events(self, stream: SocketStream) -> None:
+        await stream.send(ENDLESS)
+        await anyio.sleep_forever()
+
+    async def answer(self, stream: SocketStream) -> None:
+        """Whatever else it is asked."""
+        raise NotImplementedError
 
 
+JSON = "Content-Type: application/json\r\n"
+ENDLESS = f"HTTP/1.1 200 OK\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n".encode()
+
+
+async def send(stream: SocketStream, status: int, content: dict[str, str]) -> None:
+    body = json.dumps(content).encode()
+    head = f"HTTP/1.1 {status} X\r\n{JSON}Content-Length: {len(body)}\r\n\r\n"
+    await stream.send(head.encode() + body)
+
+
+class FailingEngine(FakeEngine):
+    """Fails at whatever it is asked to do; `ends`: it takes no connections by then."""
+
+    def __init__(self, status: int, *, ends: bool) -> None:
+        self._status = status
+        self._ends = ends
+
+    async def answer(self, stream: SocketStream) -> None:
+        if self._ends:
+            await self.listener.aclose()
+        await send(stream, self._status, {"message": "no such file or directory"})
+
+
+@pytest.mark.parametrize("status", [404, 500])
 @pytest.mark.parametrize("ends", [True, False])
-async def test_what_an_ending_engine_fails_at_is_not_the_fault_of_a_request(ends: bool) -> None:
-    async with FailingEngine(ends=ends).running() as engine:
+async def test_what_an_ending_engine_fails_at_is_not_the_fault_of_a_request(
+    ends: bool, status: int
+) -> None:
+    async with FailingEngine(status, ends=ends).running() as engine:
         with pytest.raises((EngineAwayError, EngineError)) as failed:
             await engine.ask(lambda client: client.containers.container("c").start())
     assert isinstance(failed.value, EngineAwayError if ends else EngineError)
     assert "no such file" in failed.value.message
+
+
+class HesitantEngine(FakeEngine):
+    """Answers pings before it can tell of its events."""
+
+    def __init__(self) -> None:
+        self.refusals = 0
+
+    async def events(self, stream: SocketStream) -> None:
+        if self.refusals < 2:
+            self.refusals += 1
+            await stream.aclose()
+        else:
+            await super().events(stream)
+
+
+async def test_who_waits_for_an_engine_hears_of_it_after_false_starts() -> None:
+    fake = HesitantEngine()
+    async with fake.running() as engine:
+        assert engine.absence is None
+    assert fake.refusals == 2
+
+
+class HangingEngine(FakeEngine):
+    """Begins its answers and does not end them; then it answers no pings."""
+
+    hangs = False
+
+    async def ping(self, stream: SocketStream) -> None:
+        await (stream.aclose() if self.hangs else super().ping(stream))
+
+    async def answer(self, stream: SocketStream) -> None:
+        await stream.send(ENDLESS + b"1\r\nx\r\n")
+        await anyio.sleep_forever()
+
+
+async def test_what_an_engine_does_not_end_is_broken_off_when_it_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Logs that are followed, a pull, a request: nobody waits for them for ever."""
+    monkeypatch.setattr("cnet.executors.container.engine.PING_EVERY_S", 0.01)
+    fake, ends = HangingEngine(), 0
+    async with fake.running() as engine:
+
+        async def follow(sees: anyio.Event) -> None:
+            async with engine.stream("containers/c/logs", {}) as content:
+                assert await content.read(1) == b"x"
+                sees.set()
+                await content.read(1)
+
+        async def ask(sees: anyio.Event) -> None:
+            sees.set()
+            await engine.get("containers/c/json")
+
+        async def broken_off(
+            work: Callable[[anyio.Event], Awaitable[None]], sees: anyio.Event
+        ) -> None:
+            nonlocal ends
+            with pytest.raises(EngineAwayError):
+                await work(sees)
+            ends += 1
+
+        async with anyio.create_task_group() as group:
+            for work in (follow, ask):
+                sees = anyio.Event()
+                group.start_soon(broken_off, work, sees)
+                await sees.wait()
+            assert ends == 0
+            fake.hangs = True
+    assert ends == 2
+
+
+async def test_what_is_not_answered_in_time_counts_as_away() -> None:
+    """The engine is there, and what it was asked may have been done."""
+    async with HangingEngine().running() as engine:
+        with pytest.raises(EngineAwayError, match=r"not answered within 0\.1 s"):
+            await engine.ask(lambda it: it.containers.container("c").show(), within_s=0.1)
+        assert engine.absence is None
 
 
 class ForgetfulEngine:

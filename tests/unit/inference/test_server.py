@@ -69,7 +69,7 @@ async def ask(
     scope = {
         "type": "http", "path": path, "method": method, "headers": [], "query_string": b"a=1",
     }  # fmt: skip
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await server(scope, receive, send)
     return (sent[0]["status"], json.loads(sent[1]["body"])) if sent else (0, {})
 

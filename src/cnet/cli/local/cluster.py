@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from cnet._support.files import FileLock
 from cnet.cli.local import processes
 from cnet.cli.local.members import Member, expected_views
 from cnet.cli.local.processes import AgentProcess
+from cnet.cli.local.scaled import Told, scale_back, scale_down
 from cnet.client import AgentClient, JsonObject, find_token
 from cnet.client.agent import ENDED
 from cnet.errors import (
@@ -35,8 +36,6 @@ _STOP_TIMEOUT_S = 120.0
 """Longer than the stop grace of nearly every workload."""
 _PATIENCE_S = 2.0
 """For an answer that takes a healthy agent milliseconds."""
-
-Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +94,10 @@ class LocalCluster:
     ) -> list[str]:
         """Start those members that do not run, and wait until all see each other.
 
-        Returns the names of those that were started; `told` gets a line per step. When one fails
-        to start, or the links are not up in time, those started here are ended again. Raises
-        PortTakenError naming who holds a port, and ExecutionError (code `cluster_failed`).
+        Services that `down` has scaled to none get their replicas back. Returns the names of the
+        agents that were started; `told` gets a line per step. When one fails to start, or the links
+        are not up in time, those started here are ended again. Raises PortTakenError naming who
+        holds a port, and ExecutionError (code `cluster_failed`).
         """
         deadline = time.monotonic() + timeout_s
         with self._locked():
@@ -119,6 +119,10 @@ class LocalCluster:
                 for process in started:
                     processes.forget(self._folder, process)
                 raise
+            urls = self._urls()
+            for member in members:
+                with _client(urls[member.node_id]) as client:
+                    scale_back(self._folder, member.node_id, client, told)
         return [process.node_id for process in started]
 
     def down(self, *, keep_workloads: bool, told: Told) -> list[str]:
@@ -157,6 +161,9 @@ class LocalCluster:
         finally:
             lock.release()
 
+    def _urls(self) -> dict[str, str]:
+        return {process.node_id: process.url for process in processes.known(self._folder)}
+
     def _start(self, member: Member) -> AgentProcess:
         return processes.start(
             self._folder,
@@ -170,7 +177,7 @@ class LocalCluster:
     def _wait_linked(self, members: Sequence[Member], *, deadline: float) -> None:
         views = expected_views(members)
         unseen: dict[str, set[str]] = {}
-        urls = {each.node_id: each.url for each in processes.known(self._folder)}
+        urls = self._urls()
         for node_id, expected in views.items():
             with _client(urls[node_id]) as client:
 
@@ -196,7 +203,8 @@ class LocalCluster:
         """Stop what these agents have, and wait for what runs on their nodes."""
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         for process in agents:
-            _stop_services(process, told)
+            with _client(process.url) as client:
+                scale_down(self._folder, process.node_id, client, told)
         names = {process.node_id for process in agents}
         asked: set[str] = set()
         while True:
@@ -245,19 +253,6 @@ def _active(client: AgentClient) -> set[str]:
 def _unended(process: AgentProcess) -> list[JsonObject]:
     with _client(process.url) as client:
         return [workload for workload in client.list() if workload["status"] not in ENDED]
-
-
-def _stop_services(process: AgentProcess, told: Told) -> None:
-    """Scale what an agent owns to none: it would replace replicas that are stopped."""
-    with _client(process.url) as client:
-        for service in client.services.list():
-            wanted = any(each.get("replicas") for each in service["versions"])
-            if service["owner"] != process.node_id or not wanted:
-                continue
-            told(f"scaling {service['name']} to 0")
-            if service.get("autoscale"):
-                client.services.scale(service["name"], {"autoscale": None}, wait=False)
-            client.services.scale(service["name"], {"replicas": 0}, wait=False)
 
 
 def _stop(process: AgentProcess, workload: JsonObject) -> bool:

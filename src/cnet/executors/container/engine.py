@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,9 +37,11 @@ PING_EVERY_S = 5.0
 PING_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 300.0
 """Of what should be quick: a disk that is slow must not pass for a dead engine."""
+EVENTS_WITHIN_S = 60.0
+"""Until an engine that answers lets its events be heard, too."""
+CLOSE_WITHIN_S = 5.0
 FIRST_PAUSE_S = 0.1
 LAST_PAUSE_S = 2.0
-SERVER_ERROR = 500
 NO_CONNECTION = 900
 """The status that the client library makes up for an engine that cannot be reached."""
 
@@ -81,6 +84,7 @@ class Engine:
         self.on_event: Callable[[str, str], None] = lambda *_: None
         self._address = Address("")
         self._client: Docker | None = None
+        self._under_way: set[anyio.CancelScope] = set()
         self._wanted = anyio.Event()
         self._usable = anyio.Event()
         self._was_usable = False
@@ -123,7 +127,10 @@ class Engine:
                 self._address = address
                 return None
             reasons.append(why_not)
-        return "; ".join(reasons) or "none of the usual sockets is there, nor docker.host set"
+        return "; ".join(reasons) or (
+            "no container engine: none of the usual sockets is there, and neither docker.host nor "
+            "DOCKER_HOST is set"
+        )
 
     def _come(self) -> None:
         if self.absence is not None:
@@ -152,8 +159,11 @@ class Engine:
             return await self._serve(client)
         finally:
             self._client = None
-            self._usable = anyio.Event()
-            with anyio.CancelScope(shield=True):
+            if self._usable.is_set():  # else there are some who wait for just this one
+                self._usable = anyio.Event()
+            for scope in self._under_way:
+                scope.cancel()
+            with anyio.move_on_after(CLOSE_WITHIN_S, shield=True):
                 await client.close()
                 await client.connector.close()
 
@@ -178,17 +188,22 @@ class Engine:
     async def _hear(self, client: Docker) -> str:
         """Hand on events, and let requests in as soon as none can be missed."""
         filters = {"type": ["container"], "label": [self._label]}
+        params = {"filters": json.dumps(filters)}
         try:
-            async with _streamed(client, "events", {"filters": json.dumps(filters)}) as content:
-                self._client = client
-                self._was_usable = True
-                self._usable.set()
-                self.on_connected()
-                async for line in content:
-                    event = json.loads(line)
-                    self.on_event(event["Actor"]["ID"], event["Action"])
+            with anyio.fail_after(EVENTS_WITHIN_S) as patience:
+                async with _streamed(client, "events", params) as content:
+                    patience.deadline = math.inf
+                    self._client = client
+                    self._was_usable = True
+                    self._usable.set()
+                    self.on_connected()
+                    async for line in content:
+                        event = json.loads(line)
+                        self.on_event(event["Actor"]["ID"], event["Action"])
         except EngineAwayError:
             return f"{self._address}: the connection has broken"
+        except TimeoutError:
+            return f"{self._address}: no events within {EVENTS_WITHIN_S:g} s"
         except (EngineError, ValueError, KeyError) as error:
             return f"{self._address}: no events: {error}"
         return f"{self._address} has ended its events"
@@ -199,21 +214,40 @@ class Engine:
 
     # --- asking --------------------------------------------------------------------------------
 
-    async def ask(self, request: Callable[[Docker], Awaitable[T]]) -> T:
-        """What `request` makes of the client library. Raises EngineAwayError, EngineError."""
+    async def ask(
+        self,
+        request: Callable[[Docker], Awaitable[T]],
+        *,
+        within_s: float | None = REQUEST_TIMEOUT_S,
+    ) -> T:
+        """What `request` makes of the client library.
+
+        Raises EngineAwayError, also when there is no answer by then, and EngineError.
+        """
         try:
-            return await _translated(request, await self._ready())
+            with anyio.fail_after(within_s):
+                async with self._there() as client:
+                    return await _translated(request, client)
+        except TimeoutError as error:
+            sentence = f"the container engine has not answered within {within_s:g} s"
+            raise EngineAwayError(sentence) from error
         except EngineError as error:
-            # One that is about to end fails at what it has begun, and takes no new connections.
-            if error.status < SERVER_ERROR or await self.takes_connections():
+            # One that is about to end fails at what it has begun (its containerd knows nothing of
+            # it any more, say), and takes no new connections.
+            if await self.takes_connections():
                 raise
             raise EngineAwayError(f"the container engine ends: {error.message}") from error
 
-    async def ask_until_answered(self, request: Callable[[Docker], Awaitable[T]]) -> T:
+    async def ask_until_answered(
+        self,
+        request: Callable[[Docker], Awaitable[T]],
+        *,
+        within_s: float | None = REQUEST_TIMEOUT_S,
+    ) -> T:
         """The same, again and again while the engine is away; so it must be harmless to repeat."""
         while True:
             try:
-                return await self.ask(request)
+                return await self.ask(request, within_s=within_s)
             except EngineAwayError:
                 if self._closed:
                     raise
@@ -250,7 +284,8 @@ class Engine:
     ) -> AsyncIterator[tuple[ByteStream, bytes]]:
         """A connection of its own that the engine hands over; and what has come over it so far.
 
-        Raises EngineAwayError, also when it breaks inside, and EngineError.
+        It outlives an engine that hangs for a while, as whoever talks may leave. Raises
+        EngineAwayError, also when it breaks inside, and EngineError.
         """
         await self._ready()
         try:
@@ -267,7 +302,7 @@ class Engine:
 
         Raises EngineAwayError, also for a body that breaks off inside, and EngineError.
         """
-        async with _streamed(await self._ready(), path, params) as content:
+        async with self._there() as client, _streamed(client, path, params) as content:
             yield content
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
@@ -277,6 +312,23 @@ class Engine:
             return await client._query_json(path, params=dict(params or {}))
 
         return await self.ask(request)
+
+    @asynccontextmanager
+    async def _there(self) -> AsyncIterator[Docker]:
+        """A client, as long as the engine is there: what is done with it is broken off then.
+
+        For one that hangs closes nothing, and the client library tells nobody who waits for the
+        rest of an answer that it closes the connection itself. Raises EngineAwayError.
+        """
+        client = await self._ready()
+        with anyio.CancelScope() as scope:
+            self._under_way.add(scope)
+            try:
+                yield client
+            finally:
+                self._under_way.discard(scope)
+        if scope.cancelled_caught:
+            raise EngineAwayError("the container engine has just gone away")
 
     async def _ready(self) -> Docker:
         self._wanted.set()
@@ -301,7 +353,7 @@ def _open(address: Address) -> Docker:
     else:
         connector = aiohttp.TCPConnector(limit=0)
         url = address.url
-    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=PING_TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(sock_connect=PING_TIMEOUT_S)
     client: Docker = aiodocker.Docker(url=url, connector=connector, timeout=timeout)
     return client
 
@@ -327,11 +379,8 @@ async def _translated(request: Callable[[Docker], Awaitable[T]], client: Docker)
 @asynccontextmanager
 async def _streamed(client: Docker, path: str, params: Mapping[str, str]) -> AsyncIterator[Any]:
     async def request(client: Docker) -> Any:
-        import aiohttp
-
-        endless = aiohttp.ClientTimeout(sock_connect=PING_TIMEOUT_S)
         # The library's own functions swallow a broken connection, or decode the bytes.
-        async with client._query(path, params=dict(params), timeout=endless) as response:
+        async with client._query(path, params=dict(params)) as response:
             return response
 
     response = await _translated(request, client)

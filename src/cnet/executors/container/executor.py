@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,7 @@ from cnet.executors.container.logs import LogCopy, LogFile
 from cnet.executors.container.ports import PortPublisher
 from cnet.executors.container.records import RunRecords
 from cnet.executors.container.run import (
+    CONFLICT,
     GONE,
     ContainerRun,
     look_up,
@@ -55,7 +56,6 @@ from cnet.supervision.procfs import boot_id
 
 log = structlog.get_logger(__name__)
 
-CONFLICT = 409
 RETRY_S = 0.1
 SWEEP_EVERY_S = 60.0
 
@@ -75,8 +75,8 @@ class ContainerSettings:
     volume_roots: Sequence[Path] = ()
     """folders below which a `host_path` may lie"""
     registry_auth_file: Path | None = None
-    known: Callable[[], Collection[str]] | None = None
-    """ids of all workloads that may have containers; what belongs to others of this agent's is
+    known: Callable[[], Awaitable[Collection[str]]] | None = None
+    """ids of all workloads that may have containers now; what belongs to others of this agent's is
     removed. None: nothing is."""
 
 
@@ -169,7 +169,8 @@ class ContainerExecutor(PortPublisher):
             found = await self._list()
             if self._settings.known is None:
                 return
-            known = self._settings.known()  # after the list: a new one is known before it is there
+            # After the list: a new one is known before it is there.
+            known = await self._settings.known()
             for container_id, labels in found:
                 if await anyio.to_thread.run_sync(self._is_wanted, labels, known):
                     continue

@@ -60,7 +60,7 @@ class Images:
             raise ExecutionError(missing(config.image), code="image_missing")
         auth = await anyio.to_thread.run_sync(self.credentials, config.image)
         try:
-            await self._engine.ask(partial(_pull, config.image, auth, tell))
+            await self._engine.ask(partial(_pull, config.image, auth, tell), within_s=None)
         except EngineError as error:
             raise ExecutionError(
                 f"config.image: {config.image!r} could not be pulled: {error.message}",

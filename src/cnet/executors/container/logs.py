@@ -7,6 +7,7 @@ cuts off what was not noted and goes on where it was.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import struct
@@ -27,6 +28,8 @@ CHUNK_BYTES = 262_144
 RETRY_S = 1.0
 MAX_FILES = 100
 FINAL_TRIES = 3
+SILENT_S = 300.0
+"""By then an engine has surely said what there is."""
 _NOTE = struct.Struct("=QQQQ")
 _STAMP = re.compile(r"(?P<whole>[\d-]+T[\d:]+)(?:\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d:\d\d)")
 NS_PER_S = 1_000_000_000
@@ -196,18 +199,21 @@ class LogCopy:
                 await self._copy(follow=False)
                 break
             except (EngineError, OSError, ValueError) as error:
-                log.warning("log_not_copied", log=self._path, why=str(error))
+                why = str(error) or "the engine says nothing"
+                log.warning("log_not_copied", log=self._path, why=why)
 
     async def _copy(self, *, follow: bool) -> None:
         frames = Frames()
         # Opened anew each time: what was written and not noted when it failed is cut off.
         await anyio.to_thread.run_sync(self._file.open)
         try:
-            params = self._params(follow=follow)
-            async with self._engine.stream(self._path, params) as content:
-                while data := await content.read(CHUNK_BYTES):
-                    if pieces := self._file.take(frames.feed(data)):
-                        await anyio.to_thread.run_sync(self._file.write, pieces)
+            params, silent_s = self._params(follow=follow), math.inf if follow else SILENT_S
+            with anyio.fail_after(silent_s) as patience:
+                async with self._engine.stream(self._path, params) as content:
+                    while data := await content.read(CHUNK_BYTES):
+                        if pieces := self._file.take(frames.feed(data)):
+                            await anyio.to_thread.run_sync(self._file.write, pieces)
+                        patience.deadline = anyio.current_time() + silent_s
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._file.close)

@@ -15,6 +15,7 @@ import errno
 import shutil
 from contextlib import suppress
 from dataclasses import asdict
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,8 @@ class RunRecords:
 
 def noted_execs(root: Path) -> list[Path]:
     """Of all runs, those that nobody has seen the end of; the names are the engine's ids."""
-    return list(root.glob(f"*/*/{EXECS}/*"))
+    # `root.glob` breaks off where a workload is removed while it looks.
+    return [root / each for each in glob(f"*/*/{EXECS}/*", root_dir=root)]  # noqa: PTH207
 
 
 def remove(root: Path, workload_id: str) -> None:

@@ -18,7 +18,12 @@ from anyio.abc import TaskGroup, TaskStatus
 from cnet._support import clock
 from cnet.errors import TransientError
 from cnet.executors.container import oom
-from cnet.executors.container.engine import Engine, EngineAwayError, EngineError
+from cnet.executors.container.engine import (
+    REQUEST_TIMEOUT_S,
+    Engine,
+    EngineAwayError,
+    EngineError,
+)
 from cnet.executors.container.exec import is_of_container
 from cnet.executors.container.logs import LogCopy
 from cnet.executors.container.records import RunRecords
@@ -33,7 +38,9 @@ LAST_LOOK_S = 30.0
 STOP_SENT_S = 1.0
 """By then the engine has surely been told."""
 RETRY_S = 1.0
-GONE = 404
+REMOVED_WITHIN_S = 10.0
+"""What others have begun to remove is gone by then, or the engine fails at it."""
+GONE, CONFLICT = 404, 409
 KILLED = 128 + signal.SIGKILL
 ENDED = frozenset({"exited", "dead"})
 REMOVING = "removing"
@@ -96,17 +103,27 @@ class ContainerRun:
             await told.wait()
 
     async def _stop(self, grace_s: float, told: anyio.Event) -> None:
-        try:
-            await self._engine.ask_until_answered(
-                lambda client: client.containers.container(self.container_id).stop(t=ceil(grace_s))
-            )
-        except EngineAwayError:
-            return  # the agent ends
-        except EngineError as error:
-            if error.status != GONE:
+        """Until it is done, or the container has ended: what an engine fails at may work later."""
+        pause_s = RETRY_S
+        while True:
+            try:
+                await self._engine.ask_until_answered(
+                    lambda it: it.containers.container(self.container_id).stop(t=ceil(grace_s)),
+                    within_s=grace_s + REQUEST_TIMEOUT_S,
+                )
+            except EngineAwayError:
+                return  # the agent ends
+            except EngineError as error:
+                if error.status == GONE:
+                    return
                 log.warning("stop_failed", container=self.container_id, why=error.message)
-        finally:
-            told.set()
+            else:
+                self.look()
+                return
+            finally:
+                told.set()
+            await anyio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LAST_LOOK_S)
 
     def renew(self, until: float) -> None:
         """Containers are started without a lease."""
@@ -243,13 +260,24 @@ async def look_up(engine: Engine, name: str) -> dict[str, Any] | None:
 
 
 async def remove_container(engine: Engine, container_id: str) -> None:
-    """Kill and remove it with its anonymous volumes, now or when the engine is seen again."""
+    """Kill and remove it with its anonymous volumes, now or when the engine is seen again.
+
+    One that is being removed already, by a sweep say, is waited for: whoever asks wants it gone.
+    """
     remove = partial(engine.ask, lambda it: it.containers.container(container_id).delete(**_ALL))
-    try:
-        await remove()
-    except (EngineError, EngineAwayError) as error:  # swept when the engine comes back
-        if not isinstance(error, EngineError) or error.status != GONE:
-            log.warning("container_not_removed", container=container_id, why=error.message)
+    until = anyio.current_time() + REMOVED_WITHIN_S
+    while True:
+        try:
+            await remove()
+            return
+        except (EngineError, EngineAwayError) as error:  # swept when the engine comes back
+            status = error.status if isinstance(error, EngineError) else None
+            if status == GONE:
+                return
+            if status != CONFLICT or anyio.current_time() > until:
+                log.warning("container_not_removed", container=container_id, why=error.message)
+                return
+        await anyio.sleep(FIRST_LOOK_S)
 
 
 _ALL = {"force": True, "v": True}
