@@ -41,6 +41,8 @@ class AgentProcess:
     config: dict[str, Any]
     environ: dict[str, str] = field(default_factory=dict)
     token: str | None = None
+    module: str = "cnet"
+    """what Python runs as the agent's program"""
     mark: str = field(default_factory=lambda: str(uuid.uuid4()))
     process: subprocess.Popen[bytes] | None = None
     url: str = ""
@@ -84,7 +86,7 @@ class AgentProcess:
         config_file = self.folder / "config.yaml"
         config_file.write_text(yaml.safe_dump(self.config))
         self.url_file.unlink(missing_ok=True)
-        argv = [sys.executable, "-m", "cnet", "agent", "--config", str(config_file)]
+        argv = [sys.executable, "-m", self.module, "agent", "--config", str(config_file)]
         argv += ["--data-dir", str(self.data_dir), "--url-file", str(self.url_file)]
         if "port" not in self.config.get("agent", {}):
             argv += ["--port", "0"]
@@ -203,6 +205,7 @@ def start_agent(
     *,
     environ: Mapping[str, str] | None = None,
     token: str | None = None,
+    module: str = "cnet",
     **config: Any,
 ) -> AgentProcess:
     """Start an agent under `tmp_path` and wait until it is healthy.
@@ -210,9 +213,10 @@ def start_agent(
     `config` is the agent's configuration by section (`resources={"cpu": 4}`,
     `agent={"labels": {…}}`); logs are text at level debug unless `logging` says otherwise.
     `environ` is added to this process's environment; XDG_CONFIG_HOME points into `tmp_path`, so
-    that no token of the user is found. Several agents need a `tmp_path` each.
+    that no token of the user is found. `module` is run in the place of `cnet`. Several agents need
+    a `tmp_path` each.
     """
-    agent = new_agent(tmp_path, environ=environ, token=token, **config)
+    agent = new_agent(tmp_path, environ=environ, token=token, module=module, **config)
     try:
         return agent.start()
     except BaseException:
@@ -225,6 +229,7 @@ def new_agent(
     *,
     environ: Mapping[str, str] | None = None,
     token: str | None = None,
+    module: str = "cnet",
     **config: Any,
 ) -> AgentProcess:
     """As `start_agent`, but leave its start to the caller."""
@@ -233,7 +238,11 @@ def new_agent(
     base = {name: value for name, value in os.environ.items() if not name.startswith("CNET_")}
     base["XDG_CONFIG_HOME"] = str(tmp_path / "xdg")
     return AgentProcess(
-        folder=tmp_path, config=config, environ=base | dict(environ or {}), token=token
+        folder=tmp_path,
+        config=config,
+        environ=base | dict(environ or {}),
+        token=token,
+        module=module,
     )
 
 

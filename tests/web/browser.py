@@ -66,6 +66,7 @@ class Watched:
         context = browser.new_context(**options)
         context.set_default_timeout(PATIENCE_MS)
         watched = cls(context.new_page(), context, _origin(url))
+        _open.append(watched)
         watched.listen(watched.page)
         watched.page.goto(url)
         return watched
@@ -108,6 +109,8 @@ class Watched:
 
     def close(self) -> None:
         """Close the page with its context."""
+        if self in _open:
+            _open.remove(self)
         self.context.close()
 
     def judge(self) -> None:
@@ -118,6 +121,15 @@ class Watched:
             if not any(part in problem for part in self.expected)
         ]
         assert not unexpected, "\n".join(unexpected)
+
+
+_open: list[Watched] = []
+
+
+def leave_pages() -> None:
+    """Before what they show is removed: a page that asks for it once more would be told 404."""
+    for watched in _open:
+        watched.page.goto("about:blank")
 
 
 def _origin(url: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 from cnet.client import AgentClient
-from tests.web.browser import PATIENCE_MS, Watched
+from tests.web.browser import PATIENCE_MS, Watched, leave_pages
 
 ROOT = Path(__file__).parents[2]
 ASTRONAUT = ROOT / "examples" / "assets" / "astronaut.jpg"
@@ -56,6 +56,7 @@ def removed_after(url: str, *names: str) -> Iterator[AgentClient]:
         try:
             yield client
         finally:
+            leave_pages()
             for each in client.list():
                 if each["name"] in names:
                     client.delete(each["id"])

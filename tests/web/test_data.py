@@ -67,8 +67,7 @@ def test_pictures_and_texts_are_shown_and_downloaded(
     expect(shown.page.locator("pre")).to_have_text("# Notes\n<script>alert(1)</script>\n")
     shown.page.get_by_role("link", name="pictures/astronaut.jpg", exact=True).click()
     image = shown.page.get_by_role("img", name="pictures/astronaut.jpg")
-    expect(image).to_be_visible()
-    shown.page.wait_for_function("document.querySelector('main img').naturalWidth === 512")
+    expect(image).to_have_js_property("naturalWidth", 512)
     shown.page.get_by_role("link", name="pictures/more/中文 100%.txt", exact=True).click()
     expect(shown.page.locator("pre")).to_have_text("内容\n")
     with shown.page.expect_download() as begun:

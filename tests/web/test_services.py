@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from cnet.client import AgentClient
 from tests.support.cities import Cities
-from tests.web.browser import Watched
+from tests.web.browser import Watched, leave_pages
 from tests.web.pages import Visit, field, fill
 
 MIB = 1024**2
@@ -27,6 +27,7 @@ def gone_after(url: str, name: str) -> Iterator[AgentClient]:
         try:
             yield client
         finally:
+            leave_pages()
             if name in {each["name"] for each in client.services.list()}:
                 client.services.delete(name)
 

@@ -64,4 +64,3 @@ def test_a_shell_beside_a_process(cities: Cities, visit: Visit, city: str) -> No
         expect(shown.locator(".xterm-rows")).to_contain_text("42 of the workload")
         shown.keyboard.type("exit 3\n")
         expect(shown.get_by_text("ended with exit code 3")).to_be_visible()
-        watched.close()  # before what it shows is gone

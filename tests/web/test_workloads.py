@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from cnet.client import AgentClient
+from tests.support.agents import start_agent
 from tests.support.cities import Cities
 from tests.web.browser import Watched
 
@@ -136,6 +139,24 @@ def test_a_log_is_followed_searched_and_downloaded(
     assert download.value.path().read_bytes().startswith(b"line \x1b[31m1")
     client.stop(workload["id"])
     expect(shown.locator("[data-log-state]")).to_have_text("ended")
+
+
+def test_a_log_goes_on_with_the_next_agent(tmp_path: Path, visit: Visit) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    agent = start_agent(tmp_path, agent={"port": port})
+    try:
+        script = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.1; done"
+        workload = submit(agent.client, "talks", script)
+        watched = visit(f"{agent.url}/workloads/{workload['id']}?tab=log")
+        watched.expected.append("ERR_")
+        expect(watched.page.get_by_text("line 1", exact=True)).to_be_visible()
+        agent.restart()  # it ends streams in good order when it goes
+        last = len(agent.client.logs(workload["id"], lines=0)["logs"]) + 5
+        expect(watched.page.get_by_text(f"line {last}", exact=True)).to_be_visible()
+        watched.page.goto("about:blank")
+    finally:
+        agent.stop()
 
 
 def test_why_it_waits_and_what_was_asked(cities: Cities, client: AgentClient, visit: Visit) -> None:

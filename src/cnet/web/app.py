@@ -7,7 +7,7 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from cnet.api.context import ApiContext
@@ -55,7 +55,7 @@ def _problem(request: Request, status: HTTPStatus, details: str | None) -> Respo
         return see_other(request, request.url.path)  # what a page shows is gone: say so in full
     known = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.FORBIDDEN}
     if "part" in request.query_params:  # of a page that shows something already
-        return Response(details or status.phrase, status)
+        return PlainTextResponse(details or status.phrase, status)
     title = str(status.value) if status in known else "other"
     return page(
         request,

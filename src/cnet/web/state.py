@@ -11,7 +11,9 @@ from cnet.api.context import ApiContext
 from cnet.api.sessions import Sessions
 from cnet.errors import ForbiddenError, NotFoundError
 from cnet.manager import Workload
+from cnet.web import messages
 from cnet.web.asking import Api
+from cnet.web.preferences import preferences_of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,10 +66,12 @@ def may_write(request: Request) -> bool:
     return bool(request.scope.get("cnet.may_write", True))
 
 
-async def _require_write(request: Request) -> None:
+async def require_write(request: Request) -> None:
+    """Raises ForbiddenError where the reader may only look."""
     if not may_write(request):
-        raise ForbiddenError("this page is read-only for you; changes need another role")
+        language = preferences_of(request).language
+        raise ForbiddenError(messages.text(language, "problem.read_only"))
 
 
-RequireWrite = Depends(_require_write)
+RequireWrite = Depends(require_write)
 """Of every route that changes something: `dependencies=[RequireWrite]`."""

@@ -344,7 +344,8 @@ async def logs(
             return workload.status.is_terminal or context.closing.is_set()
 
         stream: AsyncIterator[bytes] = follow(path, wanted, done)
-        return StreamingResponse(stream, media_type="text/plain; charset=utf-8")
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(stream, headers=headers, media_type="text/plain; charset=utf-8")
     found = await anyio.to_thread.run_sync(tail, path, wanted, MAX_LOG_BYTES)
     answer: dict[str, Any] = {"logs": found, "count": len(found)}
     return json_response(answer)

@@ -57,6 +57,7 @@ async def _overview(
     keys = await web.api.ask(request, "GET", path_of("access-keys"))
     found = listed.json if listed.ok else {"data": [], "next_cursor": None}
     values = {
+        "address": "/data",  # also where it is the answer to a form
         "objects": found["data"],
         "next_cursor": found["next_cursor"],
         "silent": found.get("unreachable") or [],
@@ -92,7 +93,7 @@ async def data_object(
     return page(request, "data/object.html", values)
 
 
-@router.get("/data/objects/{key}/delete")
+@router.get("/data/objects/{key}/delete", dependencies=[RequireWrite])
 async def ask_delete(request: Request, web: Web, key: str) -> Response:
     """Whether one is sure."""
     found = _sound(await web.api.ask(request, "GET", path_of("data", key), query={"limit": "1"}))
@@ -120,7 +121,7 @@ async def new_key(
     return await _overview(request, web, new_key=made)
 
 
-@router.get("/data/keys/{key_id}/delete")
+@router.get("/data/keys/{key_id}/delete", dependencies=[RequireWrite])
 async def ask_delete_key(request: Request, key_id: str) -> Response:
     """Whether one is sure."""
     return page(request, "data/delete_key.html", {"key_id": key_id})

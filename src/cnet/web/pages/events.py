@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from cnet.executors.base import KeepsLogs
 from cnet.model.lifecycle import WIRE_STATUSES, wire_status
+from cnet.web.pages.workload import log_of
 from cnet.web.rendering import page
 from cnet.web.state import Web
 
@@ -60,4 +61,6 @@ async def events(
         "next": last if more else None,
         "with_logs": with_logs[: -LOGS_SHOWN - 1 : -1],
     }
+    if workload and "part" not in request.query_params:
+        values |= await log_of(request, web, workload)
     return page(request, "events/page.html", values)

@@ -37,8 +37,8 @@ ICONS = {
 }
 
 
-@router.get("/submit")
-@router.get("/submit/{kind}")
+@router.get("/submit", dependencies=[RequireWrite])
+@router.get("/submit/{kind}", dependencies=[RequireWrite])
 async def blank(request: Request, web: Web, kind: str = "process") -> Response:
     """A new form; fields named in the address begin with what stands there."""
     form = _form(web, kind)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from cnet.api import render
 from cnet.api.errors import json_response
+from cnet.errors import NotFoundError
 from cnet.executors.execs import Execs
 from cnet.manager import Workload
 from cnet.model.lifecycle import wire_status
@@ -17,7 +18,7 @@ from cnet.web.asking import path_of
 from cnet.web.forms import snippets
 from cnet.web.pages.workloads import node_of
 from cnet.web.rendering import page, refused, see_other
-from cnet.web.state import RequireWrite, Web, WebState, may_write
+from cnet.web.state import RequireWrite, Web, WebState, may_write, require_write
 
 router = APIRouter(prefix="/workloads/{workload_id}")
 
@@ -40,12 +41,15 @@ async def workload(
         raise HTTPException(404)
     item = web.workload(workload_id)
     values = {**_common(web, item), "tab": tab, "tabs": _tabs(request, web, item)}
-    if tab == "status":
+    if tab == "terminal":
+        await require_write(request)
+        values |= {"command": "sh", "ran": None, "fault": None}
+    elif tab == "status":
         values["events"] = await web.context.manager.events.latest(
             EVENTS_SHOWN, workload_id=workload_id
         )
     elif tab == "log":
-        values |= await _log(request, web, workload_id)
+        values |= await log_of(request, web, workload_id)
     elif tab == "placement":
         _, values["plan"] = web.context.manager.why(workload_id)
     elif tab == "spec":
@@ -66,6 +70,7 @@ def _common(web: WebState, item: Workload) -> dict[str, Any]:
     manager = web.context.manager
     status = item.status
     return {
+        "address": f"/workloads/{item.id}",
         "item": item,
         "spec": item.spec,
         "status": status,
@@ -77,7 +82,8 @@ def _common(web: WebState, item: Workload) -> dict[str, Any]:
     }
 
 
-async def _log(request: Request, web: WebState, workload_id: str) -> dict[str, Any]:
+async def log_of(request: Request, web: WebState, workload_id: str) -> dict[str, Any]:
+    """What `components/log.html` shows until scripts bring more."""
     answer = await web.api.ask(
         request, "GET", path_of("workloads", workload_id, "logs"), query={"lines": LOG_LINES}
     )
@@ -107,6 +113,29 @@ async def usage(workload_id: str, request: Request, web: Web) -> Response:
     return json_response(answer.json)
 
 
+@router.get("/log.json")
+async def last_lines(
+    workload_id: str,
+    request: Request,
+    web: Web,
+    lines: Annotated[int, Query(ge=1, le=10_000)] = 100,
+) -> Response:
+    """The end of its log and whether there will be more, for pages to which no stream gets through.
+
+    `lines` is null where the workload is gone: a page keeps what it shows.
+    """
+    try:
+        ended = web.workload(workload_id).status.is_terminal  # asked first: so are all lines there
+    except NotFoundError:
+        return json_response({"ended": True, "lines": None})
+    answer = await web.api.ask(
+        request, "GET", path_of("workloads", workload_id, "logs"), query={"lines": str(lines)}
+    )
+    if not answer.ok:
+        raise HTTPException(answer.status)
+    return json_response({"ended": ended, "lines": answer.json["logs"]})
+
+
 @router.get("/log.txt")
 async def whole_log(workload_id: str, request: Request, web: Web) -> Response:
     """All of the log that rotation has kept, as a file."""
@@ -125,6 +154,31 @@ async def whole_log(workload_id: str, request: Request, web: Web) -> Response:
             "content-disposition": f'attachment; filename="{safe}.log"',
             "x-content-type-options": "nosniff",
         },
+    )
+
+
+@router.post("/exec", dependencies=[RequireWrite])
+async def exec_in(
+    workload_id: str,
+    request: Request,
+    web: Web,
+    command: Annotated[str, Form(max_length=65_536)] = "",
+) -> Response:
+    """The terminal where there is no conversation: run a command, then show what it has said."""
+    answer = await web.api.ask(
+        request, "POST", path_of("workloads", workload_id, "exec"), json={"command": command}
+    )
+    item = web.workload(workload_id)
+    values = {
+        **_common(web, item),
+        "tab": "terminal",
+        "tabs": _tabs(request, web, item),
+        "command": command,
+        "ran": answer.json if answer.ok else None,
+        "fault": None if answer.ok else answer.details,
+    }
+    return page(
+        request, "workloads/detail.html", values, status=200 if answer.ok else answer.status
     )
 
 

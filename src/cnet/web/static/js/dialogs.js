@@ -39,6 +39,8 @@ export function startDialogs() {
     if (event.target === event.currentTarget) event.currentTarget.close();
   });
   document.addEventListener("htmx:responseError", (event) => {
-    if (!event.target.closest("[data-live]")) toast(event.detail.xhr.statusText, "bad");
+    const { xhr } = event.detail;
+    const said = xhr.getResponseHeader("content-type")?.startsWith("text/plain") ? xhr.responseText : "";
+    if (!event.target.closest("[data-live]")) toast(said || xhr.statusText || String(xhr.status), "bad");
   });
 }

@@ -9,4 +9,5 @@ window.SwaggerUIBundle({
   docExpansion: "none",
   defaultModelsExpandDepth: 0,
   validatorUrl: null,
+  ...("readOnly" in document.getElementById("swagger").dataset ? { supportedSubmitMethods: ["get", "head"] } : {}),
 });

@@ -1,6 +1,10 @@
-// A log as it is written: [data-log="<address>"], with search, wrapping and following.
+// A log as it is written: [data-log="<workload>"], with search, wrapping and following.
+//
+// It comes as a stream; where none gets through, what there is is asked for every few seconds.
 
 const KEPT = 5000; // lines in the page; the file has the rest
+const PAUSE_MS = 2000;
+const SILENT_MS = 5000; // a stream that has brought nothing by then may be held up on its way
 const ESCAPES = /\u001b\[[0-9;?]*[ -/]*[@-~]|\u001b[@-Z\\-_]/g; // colours and cursor moves
 
 class Log {
@@ -9,6 +13,7 @@ class Log {
     this.lines = root.querySelector("[data-log-lines]");
     this.search = root.querySelector("[data-log-search]");
     this.following = root.querySelector("[data-log-follow]");
+    this.asked = []; // lines that the last question has brought
     this.partial = "";
     this.pending = [];
     this.listen();
@@ -41,37 +46,73 @@ class Log {
 
   async read() {
     for (;;) {
-      try {
-        await this.stream();
+      const ended = await this.stream().catch(() => this.ask()).catch(() => null);
+      if (ended) {
         this.say(this.root.dataset.textEnd);
         return;
-      } catch {
-        this.say(this.root.dataset.textRetry);
-        await new Promise((resolve) => { setTimeout(resolve, 2000); });
       }
+      this.say(ended === null ? this.root.dataset.textRetry : this.root.dataset.textAsked);
+      await new Promise((resolve) => { setTimeout(resolve, PAUSE_MS); });
     }
   }
 
+  /** Follow it while the stream lasts; whether the log is whole then. Throws where none gets through. */
   async stream() {
-    const answer = await fetch(`${this.root.dataset.log}?follow=true&lines=${KEPT}`);
+    const silence = new AbortController();
+    const timer = setTimeout(() => {
+      const others = document.documentElement.dataset.stream === "open"; // so this one has nothing to say
+      if (!others) silence.abort();
+    }, SILENT_MS);
+    try {
+      const answer = await fetch(`/api/workloads/${this.root.dataset.log}/logs?follow=true&lines=${KEPT}`, { signal: silence.signal });
+      if (!answer.ok) throw new Error(answer.statusText);
+      const type = answer.headers.get("content-type") ?? "";
+      if (type.startsWith("application/json")) { // a kind that leaves no output
+        this.show((await answer.json()).logs);
+        return true;
+      }
+      this.say(this.root.dataset.textLive);
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let first = true; ; first = false) {
+        const { value, done } = await reader.read();
+        clearTimeout(timer);
+        if (first) this.show([]);
+        if (done) break;
+        const parts = (this.partial + value).split("\n");
+        this.partial = parts.pop();
+        this.add(parts);
+      }
+      if (this.partial) this.add([this.partial]);
+      return (await this.last(1)).ended; // or the agent is going, and another will go on
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Show what there is now; whether that is all there will be. */
+  async ask() {
+    const { lines, ended } = await this.last(KEPT);
+    const { asked } = this;
+    if (lines === null) return ended; // it is gone
+    if (asked.length && asked.every((line, index) => line === lines[index])) this.add(lines.slice(asked.length));
+    else this.show(lines);
+    this.asked = lines;
+    return ended;
+  }
+
+  async last(count) {
+    const answer = await fetch(`/workloads/${this.root.dataset.log}/log.json?lines=${count}`, { cache: "no-store" });
     if (!answer.ok) throw new Error(answer.statusText);
+    return answer.json();
+  }
+
+  /** These lines instead of those that are there. */
+  show(lines) {
     this.lines.replaceChildren();
     this.partial = "";
-    const type = answer.headers.get("content-type") ?? "";
-    if (type.startsWith("application/json")) { // a kind that leaves no output
-      this.add((await answer.json()).logs);
-      return;
-    }
-    this.say(this.root.dataset.textLive);
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) break;
-      const parts = (this.partial + value).split("\n");
-      this.partial = parts.pop();
-      this.add(parts);
-    }
-    if (this.partial) this.add([this.partial]);
+    this.asked = [];
+    this.pending = [];
+    this.add(lines);
   }
 
   add(lines) {

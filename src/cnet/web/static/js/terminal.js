@@ -1,4 +1,5 @@
 // A terminal in a workload: [data-terminal="<path>"] over the WebSocket of docs/api.md, "Exec".
+// Where no WebSocket gets through, the form is sent as it is without scripts.
 
 const root = document.querySelector("[data-terminal]");
 const screen = root.querySelector("[data-terminal-screen]");
@@ -47,7 +48,9 @@ function converse(terminal, fit, command) {
   const size = () => ({ columns: terminal.cols, rows: terminal.rows });
   const encoder = new TextEncoder();
   const watching = new ResizeObserver(() => fit.fit());
+  let opened = false;
   socket.addEventListener("open", () => {
+    opened = true;
     socket.send(JSON.stringify({ command, tty: true, stdin: true, size: size(), env: { TERM: "xterm-256color" } }));
     terminal.onData((text) => socket.readyState === WebSocket.OPEN && socket.send(encoder.encode(text)));
     terminal.onResize(() => socket.readyState === WebSocket.OPEN && socket.send(JSON.stringify({ size: size() })));
@@ -67,7 +70,8 @@ function converse(terminal, fit, command) {
   socket.addEventListener("close", () => {
     watching.disconnect();
     form.hidden = false;
-    if (state.textContent === root.dataset.textOpen) state.textContent = root.dataset.textLost;
+    if (!opened && document.getElementById("lost").hidden) form.submit(); // nothing has been run yet
+    else if (!opened || state.textContent === root.dataset.textOpen) state.textContent = root.dataset.textLost;
   });
 }
 
