@@ -252,6 +252,22 @@ def _make_bridge() -> str:
 
 
 def _unmount(folder: Path) -> None:
+    """Also what is hidden by a later mount upon a folder above it, as only a second look can."""
+    while mounts := _mounts(folder):
+        for mount in sorted(mounts, reverse=True):
+            subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
+        assert len(left := _mounts(folder)) < len(mounts), f"cannot be unmounted: {left}"
+
+
+def _mounts(folder: Path) -> list[str]:
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for mount in sorted((each for each in mounts if each.startswith(f"{folder}/")), reverse=True):
-        subprocess.run(["umount", "-l", mount], check=True)
+    return [each for each in mounts if each.startswith(f"{folder}/")]
+
+
+def is_hidden(mount: str) -> bool:
+    """Whether a file system is mounted there that nobody can reach any more, nor unmount.
+
+    Docker, while it ends, unmounts its root, which it had mounted upon itself, and goes on with
+    starts all the same; the next one mounts its root upon what those have mounted.
+    """
+    return mount in _mounts(Path(mount).parent) and not Path(mount).is_mount()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import urllib.request
 from typing import Any
 
-from tests.support.engine import Engine
+from tests.support.engine import Engine, is_hidden
 
 from tools.chaos.agent import AgentUnderTest
 from tools.chaos.books import Books, Workloads
@@ -34,10 +33,8 @@ class Checker(Books):
         super().__init__(agent, model)
         self._engine = engine
         self._foreign = foreign
-        self.litter = 0
-        """containers, killed by then, that an engine which ended amid their start cannot remove"""
         self._stuck: set[str] = set()
-        """those of them that not even the tool could help it with"""
+        """containers, killed by then, that an engine which ended amid their start cannot remove"""
 
     def check(self) -> None:
         """Wait until the agent is quiet, then check everything. Raises InvariantError."""
@@ -56,6 +53,11 @@ class Checker(Books):
     def runs(self) -> int:
         """How many containers have begun, as they say."""
         return len(self._witness.runs)
+
+    @property
+    def litter(self) -> int:
+        """How many containers the engine cannot remove any more."""
+        return len(self._stuck)
 
     def _engine_found(self) -> bool:
         _, answer = self._agent.call("GET", "/api/nodes")
@@ -77,23 +79,14 @@ class Checker(Books):
             raise InvariantError("dead", f"{name} runs, but has no container", _workload_of(name))
 
     def _is_litter(self, name: str) -> bool:
-        """Whether it is the engine that cannot remove it; if so it is helped, or left where it is.
+        """Whether the engine cannot remove it: as it ended it has left a mount that is in its way.
 
-        Ended amid a start, an engine leaves a mount that is in its way when it is back; at times
-        it refuses the removal for longer than the mount is there.
+        If so it is left where it is.
         """
-        why_not = self._removal_error(name)
-        found = _MOUNT.search(why_not)
-        if found is None:
+        found = _MOUNT.search(self._removal_error(name))
+        if found is None or not is_hidden(found[0]):
             return False
-
-        def helped() -> bool:  # several starts leave several mounts, one upon the other
-            subprocess.run(["umount", "-l", found[0]], capture_output=True, check=False)
-            return not self._removal_error(name)
-
-        if not until(helped, timeout_s=SETTLED_WITHIN_S):
-            self._stuck.add(name)
-        self.litter += 1
+        self._stuck.add(name)
         return True
 
     def _removal_error(self, name: str) -> str:

@@ -88,9 +88,7 @@ class Counting:
         """
         tally = self.served.get((service, version))
         if tally is None or tally.service_id != service_id:
-            if len(self.served) >= MAX_VERSIONS:
-                self.served.clear()
-            tally = self.served[(service, version)] = Tally(service_id)
+            tally = self._begin(service, version, service_id)
         outcome = Outcome()
         began = anyio.current_time()
         tally.step(1, began)
@@ -103,3 +101,12 @@ class Counting:
             tally.errors += not 0 < outcome.status < SERVER_ERROR
             tally.seconds += now - began
             tally.buckets[bisect_left(BUCKETS_S, now - began)] += 1
+
+    def _begin(self, service: str, version: str, service_id: str) -> Tally:
+        """What a deleted service of that name has done is forgotten, whatever its versions."""
+        for key, tally in list(self.served.items()):
+            if key[0] == service and tally.service_id != service_id:
+                del self.served[key]
+        if len(self.served) >= MAX_VERSIONS:
+            self.served.clear()
+        return self.served.setdefault((service, version), Tally(service_id))
