@@ -46,7 +46,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is about operations of S3 with their names, and what belongs together."""
     if hasattr(config, "workerinput"):
-        parallel.arrange(items)
+        parallel.arrange(config, items)
     for item in items:
         if isinstance(item, pytest.Function) and item.path.parent.name == "gateway":
             operations = operations_of(item.path.stem, item.originalname)

@@ -78,11 +78,12 @@ def _reap_at_the_end(namespace: int) -> None:
     os.close(its)
 
 
-def arrange(items: list[pytest.Item]) -> None:
+def arrange(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Long folders first; tests that share something of their module stay on one worker.
 
     A mark `xdist_group` of the test's own goes before.
     """
+    config.option.loadgroup = True  # workers know the command line only, not what `configure` made
     items.sort(key=_begin)
     for item in items:
         if item.get_closest_marker("xdist_group") is None and _shares(item):

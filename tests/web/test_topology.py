@@ -81,10 +81,10 @@ def test_labels_are_set_and_removed(cities: Cities, client: AgentClient, visit: 
     shown.page.get_by_label("New label").fill("disk=nvme 2")
     shown.page.get_by_role("button", name="Add").click()
     expect(shown.page.get_by_text("disk=nvme 2")).to_be_visible()
-    assert client.node("changzhou")["labels"]["disk"] == "nvme 2"
+    wait_until(lambda: client.node("changzhou")["labels"].get("disk") == "nvme 2")
     shown.page.get_by_role("button", name="Remove the label disk").click()
     expect(shown.page.get_by_text("disk=nvme 2")).to_be_hidden()
-    assert "disk" not in client.node("changzhou")["labels"]
+    wait_until(lambda: "disk" not in client.node("changzhou")["labels"])
 
 
 def test_what_runs_on_a_node_comes_and_goes(

@@ -181,7 +181,7 @@ def test_service_and_model(cities: Cities, client: AgentClient, look: Look) -> N
         page.get_by_role("dialog").get_by_role("button", name="Scale").click()
         expect(page.get_by_text("0 of 0 ready")).to_be_visible()
         client.services.scale("faces", {"replicas": 1}, wait=False)
-        template = FACES | {"config": {"cascade_type": "eye"}}
+        template = FACES | {"labels": {"version": "2"}}
         client.services.update("faces", {"template": template, "weight": 20}, wait=False)
         expect(page.locator("#version-v2")).to_contain_text("20 %")
         press(shown, "Share requests")
@@ -268,7 +268,7 @@ def test_from_submit_to_the_last_line_without_scripts(client: AgentClient, plain
     made = submit(shown)
     client.wait_for(made, until="running")
     page.goto(f"{client.url}/workloads?status=running")
-    page.get_by_role("link", name="plain").click()
+    page.get_by_role("link", name="plain", exact=True).click()
     page.get_by_role("link", name="Terminal").click()
     page.get_by_label("Command").fill("echo from the inside")
     page.get_by_role("button", name="Open").click()
