@@ -33,9 +33,10 @@ def process(name: str, script: str, **more: Any) -> dict[str, Any]:
 
 
 def test_stop_asked_before_the_kill_comes_about_after_it(agent: AgentProcess) -> None:
-    deaf = process("deaf", 'trap "" TERM; while :; do sleep 1000; done', stop_grace_s=2)
-    workload = agent.client.submit(deaf)
+    script = 'trap "" TERM; echo deaf; while :; do sleep 1000; done'
+    workload = agent.client.submit(process("deaf", script, stop_grace_s=5))
     main = process_of(workload)
+    wait_until(lambda: agent.client.logs(workload["id"])["logs"] == ["deaf"])
     agent.client.stop(workload["id"], wait=False)
     agent.kill()
     assert main.lives()
