@@ -31,7 +31,6 @@ def _one_of_each(node: Node) -> dict[str, Json]:
         "service": node.submit(
             {"name": "s", "type": "opencv", "config": {}, "requirements": {"cpu": 1}}
         ),
-        "pending": node.process("sleep", "61", name="pending", requirements={"cpu": 3}),
         "completed": node.process("true", name="completed"),
         "failed": node.process("sh", "-c", "echo why; exit 7", name="failed"),
         "stopped": node.process("sleep", "60", name="stopped"),
@@ -39,6 +38,8 @@ def _one_of_each(node: Node) -> dict[str, Json]:
     node.wait_status(found["completed"]["id"], "completed")
     node.wait_status(found["failed"]["id"], "failed")
     node.stop(found["stopped"]["id"])
+    # Durable when it is answered, and so is what was before it: ends are recorded soon, in order.
+    found["pending"] = node.process("sleep", "61", name="pending", requirements={"cpu": 3})
     return {name: _lasting(node.get(body["id"])) for name, body in found.items()}
 
 
