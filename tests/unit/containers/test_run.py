@@ -13,6 +13,7 @@ from cnet.executors.container.engine import Engine, EngineError
 from cnet.executors.container.logs import LogCopy
 from cnet.executors.container.records import RunRecords
 from cnet.executors.container.run import ContainerRun
+from cnet.supervision import RunExit
 
 pytestmark = pytest.mark.anyio
 
@@ -104,6 +105,16 @@ async def run_of(containers: FakeContainers, folder: Path) -> ContainerRun:
     )
 
 
+async def end_of(run: ContainerRun, *, stop: bool = False) -> RunExit:
+    """Watch it until it has ended."""
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            await group.start(run.watch)
+            if stop:
+                await run.stop()
+            return await run.wait()
+
+
 async def test_one_that_an_engine_never_finishes_to_remove_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,10 +122,7 @@ async def test_one_that_an_engine_never_finishes_to_remove_has_ended(
     monkeypatch.setattr("cnet.executors.container.run.REMOVED_WITHIN_S", 0.1)
     containers = FakeContainers("removing", in_the_way=math.inf)
     run = await run_of(containers, tmp_path)
-    with anyio.fail_after(60):
-        async with anyio.create_task_group() as group:
-            await group.start(run.watch)
-            ended = await run.wait()
+    ended = await end_of(run)
     assert (ended.lost, ended.reason, ended.exit_code) == (True, "container_removed", None)
     assert RunRecords(tmp_path, "w", 1).exit() == ended, "the next agent must know, too"
     assert containers.deletions > 0
@@ -123,10 +131,7 @@ async def test_one_that_an_engine_never_finishes_to_remove_has_ended(
 async def test_one_that_a_sweep_is_removing_has_gone_when_its_end_is_told(tmp_path: Path) -> None:
     containers = FakeContainers("exited", in_the_way=3)
     run = await run_of(containers, tmp_path)
-    with anyio.fail_after(60):
-        async with anyio.create_task_group() as group:
-            await group.start(run.watch)
-            await run.wait()
+    await end_of(run)
     assert containers.deletions == 4
 
 
@@ -136,9 +141,5 @@ async def test_a_stop_that_an_engine_fails_at_is_asked_for_again(
     monkeypatch.setattr("cnet.executors.container.run.RETRY_S", 0.01)
     containers = FakeContainers("running", failures=2)
     run = await run_of(containers, tmp_path)
-    with anyio.fail_after(60):
-        async with anyio.create_task_group() as group:
-            await group.start(run.watch)
-            await run.stop()
-            ended = await run.wait()
+    ended = await end_of(run, stop=True)
     assert (ended.stopped, ended.lost, containers.stops) == (True, False, 3)
