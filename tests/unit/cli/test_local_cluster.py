@@ -119,12 +119,18 @@ def test_what_is_no_cluster_is_refused_naming_the_file(
         read_members(written(tmp_path, **files))
 
 
+class KilledError(Exception):
+    """The command line ends here."""
+
+
 class Services:
     """Services of an agent `a`, as far as scaling goes."""
 
     def __init__(self, **replicas: int) -> None:
         self.services = self
         self.replicas = replicas
+        self.bounds: dict[str, Any] = {}
+        self.requests_left = -1
 
     def list(self) -> list[Any]:
         return [self.get(name) for name in self.replicas]
@@ -134,12 +140,17 @@ class Services:
             raise NotFoundError(f"no service {name!r}")
         count = self.replicas[name]
         version = {"version": "v1", "weight": 100, "replicas": count}
-        known = {"name": name, "id": name, "owner": "a", "replicas": count, "autoscale": None}
-        return known | {"versions": [version]}
+        known = {"name": name, "id": name, "owner": "a", "replicas": count}
+        return known | {"autoscale": self.bounds.get(name), "versions": [version]}
 
     def scale(self, name: str, wish: Any, *, wait: bool) -> None:
         assert not wait
-        self.replicas[name] = wish["replicas"]
+        if self.requests_left == 0:
+            raise KilledError
+        self.requests_left -= 1
+        if "autoscale" in wish:
+            self.bounds[name] = wish["autoscale"]
+        self.replicas[name] = wish.get("replicas", self.replicas[name])
 
 
 def test_what_changed_since_it_was_scaled_down_is_left_alone(tmp_path: Path) -> None:
@@ -159,3 +170,18 @@ def test_what_changed_since_it_was_scaled_down_is_left_alone(tmp_path: Path) -> 
         "gone is not scaled as before: no service 'gone'",
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bounds_by_load_outlive_a_down_and_an_up_that_are_killed_amid_it(tmp_path: Path) -> None:
+    services, bounds = Services(busy=2), {"min": 1, "max": 5}
+    services.bounds["busy"] = bounds
+    agent = cast("AgentClient", services)
+    for step in (scale_down, scale_back):
+        services.requests_left = 1
+        with pytest.raises(KilledError):
+            step(tmp_path, "a", agent, lambda _: None)
+        services.requests_left = -1
+        step(tmp_path, "a", agent, lambda _: None)
+        if step is scale_down:
+            assert (services.replicas, services.bounds) == ({"busy": 0}, {"busy": None})
+    assert (services.replicas, services.bounds) == ({"busy": 2}, {"busy": bounds})

@@ -24,7 +24,8 @@ def scale_down(folder: Path, node_id: str, client: AgentClient, told: Told) -> N
         _write(folder, known)
         told(f"scaling {name} to 0")
         if service["autoscale"]:
-            client.services.scale(name, {"autoscale": None}, wait=False)
+            # In one: a second `down` after one that was killed finds nothing to write down anew.
+            client.services.scale(name, {"autoscale": None, "replicas": 0}, wait=False)
         client.services.scale(name, {"replicas": 0}, wait=False)
 
 
@@ -34,9 +35,12 @@ def scale_back(folder: Path, node_id: str, client: AgentClient, told: Told) -> N
     for name, before in known.pop(node_id, {}).items():
         try:
             service = client.services.get(name)
-            if service["id"] != before["id"] or service["replicas"] or service["autoscale"]:
+            count = before["wishes"][0]["replicas"]
+            # The number may be back already, by an `up` that was killed before the rest.
+            is_left = service["replicas"] in (0, count) and not service["autoscale"]
+            if service["id"] != before["id"] or not is_left:
                 continue
-            told(f"scaling {name} to {before['wishes'][0]['replicas']} again")
+            told(f"scaling {name} to {count} again")
             for wish in before["wishes"]:
                 client.services.scale(name, wish, wait=False)
         except CnetError as error:
