@@ -30,6 +30,7 @@ def running_cities(folder: Path) -> Iterator[Cities]:
     members = read_members(ROOT / "configs", data_dir=folder / "data", ports=ports)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(folder / "xdg"))
+        patch.setenv("DOCKER_HOST", f"unix://{folder}/none")  # an engine of the machine is not ours
         cluster.up(members, told=print)
         try:
             yield Cities(
