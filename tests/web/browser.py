@@ -90,9 +90,12 @@ class Watched:
         self.page.wait_for_selector("html[data-stream=open]", state="attached")
 
     def accessible(self) -> None:
-        """Fail if axe finds something serious."""
+        """Fail if axe finds something serious; without axe (`test_axe` says so) nothing is judged.
+
+        The test goes on then: one that was skipped here would not clean up behind itself.
+        """
         if not AXE.exists():
-            pytest.skip("axe-core is not installed: make web")
+            return
         # By the debugger's protocol: the page's own policy forbids inline scripts.
         self.page.evaluate(AXE.read_text(encoding="utf-8") + "; undefined")
         found = self.page.evaluate(
