@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.support.cities import Cities
 from tests.web.pages import ASTRONAUT, SHAPES, Visit, removed_after
@@ -54,6 +55,18 @@ def picture(folder: Path) -> Path:
     file = folder / "five shapes.png"
     image.fromarray(generate(1000015).image[:, :, ::-1]).save(file)
     return file
+
+
+def test_a_picture_that_is_chosen_before_the_script_has_come(served: str, visit: Visit) -> None:
+    shown = visit("about:blank")
+    shown.origin, page = served, shown.page
+    held: list[Route] = []
+    page.route(re.compile(r"/js/models\."), lambda route: held.append(route))
+    page.goto(f"{served}/models/faces", wait_until="commit")
+    page.set_input_files("#picture-file", ASTRONAUT)
+    for route in held:
+        route.continue_()
+    expect(page.locator("#boxes .box-frame").first).to_be_visible()
 
 
 def test_the_list(served: str, visit: Visit) -> None:

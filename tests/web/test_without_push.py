@@ -277,6 +277,7 @@ def test_from_submit_to_the_last_line_without_scripts(client: AgentClient, plain
     page.get_by_role("button", name="English").click()
     page.get_by_role("link", name="Stop").click()
     page.get_by_role("button", name="Stop").click()
+    page.wait_for_url(f"**/workloads/{made}")  # else the reload would break this off
     client.wait_for(made, until="stopped")
     page.reload()
     expect(page.locator("main").get_by_text("stopped by a user").first).to_be_visible()

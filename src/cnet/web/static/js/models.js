@@ -167,6 +167,7 @@ function watchPicture(zone, take) {
     pick(event.dataTransfer.files);
   });
   document.addEventListener("paste", (event) => pick(event.clipboardData.files));
+  pick(input.files); // chosen before this script ran, or kept by the browser over a reload
 }
 
 // --- tensors -------------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ export function watchZone(zone, take) {
   };
   for (const input of zone.querySelectorAll("input[type=file]")) {
     input.addEventListener("change", () => told(chosen(input)));
+    if (input.files.length) told(chosen(input)); // before this script ran, or kept over a reload
   }
   zone.addEventListener("dragover", (event) => {
     event.preventDefault();
